@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real parts, started once a session on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """With SIGHTLINE_REQUIRE_ALL=1 a test that is skipped for want of a part fails; only training may be left out."""
+    report = yield
+    if report.skipped and os.environ.get("SIGHTLINE_REQUIRE_ALL") == "1" and "train" not in item.keywords:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but SIGHTLINE_REQUIRE_ALL=1: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_runtime_folder() -> Iterator[None]:
+    """Tests neither see nor disturb servers that the user runs."""
+    folder = tempfile.mkdtemp(prefix="sightline-tests-")
+    os.environ["SIGHTLINE_RUNTIME_DIR"] = folder
+    yield
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped detector, built from its card."""
+    from sightline.builders import repository_from_card
+    from sightline.card import load_card
+    from sightline.model_repository import shipped_card
+
+    folder = tmp_path_factory.mktemp("repository")
+    repository_from_card(load_card(shipped_card("street_detect")), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A real tritonserver with the shipped detector, ready."""
+    from sightline.deploy import LocalServer
+
+    with LocalServer(repository, log_dir=tmp_path_factory.mktemp("server-log")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cameras() -> Iterator[object]:
+    """A real RTSP server with two drawn 720p streams."""
+    from sightline.perf.cameras import CameraServer
+
+    with CameraServer(scenes=2, seconds=8.0) as running:
+        yield running

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sightline: a trained vision model to a Triton server that watches cameras."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from sightline import errors
+from sightline.errors import SightlineError
+
+if TYPE_CHECKING:
+    from sightline.card import ModelCard, load_card
+    from sightline.clients import AsyncClient, Client
+    from sightline.frame import ColourSpace, Frame, PixelFormat
+    from sightline.results import Detection, Detections
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ColourSpace",
+    "Detection",
+    "Detections",
+    "Frame",
+    "ModelCard",
+    "PixelFormat",
+    "SightlineError",
+    "errors",
+    "load_card",
+]
+
+try:
+    __version__ = version("sightline")
+except PackageNotFoundError:  # the source folder without an install
+    __version__ = "0"
+
+_HOMES = {
+    "AsyncClient": "sightline.clients",
+    "Client": "sightline.clients",
+    "ColourSpace": "sightline.frame",
+    "Frame": "sightline.frame",
+    "PixelFormat": "sightline.frame",
+    "Detection": "sightline.results",
+    "Detections": "sightline.results",
+    "ModelCard": "sightline.card",
+    "load_card": "sightline.card",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sightline' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

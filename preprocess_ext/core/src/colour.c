@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* YUV to RGB after ITU-R BT.601-7 and BT.709-6 (limited range) and JFIF (full range), on float levels. */
+#include "internal.h"
+
+sl_matrix sl_matrix_of(sl_colour_space colour) {
+    bool bt709 = colour == SL_BT709_LIMITED || colour == SL_BT709_FULL;
+    bool limited = colour == SL_BT601_LIMITED || colour == SL_BT709_LIMITED;
+    double red = bt709 ? 0.2126 : 0.299, blue = bt709 ? 0.0722 : 0.114, green = 1.0 - red - blue;
+    double chroma = limited ? 255.0 / 224.0 : 1.0;
+    return (sl_matrix){
+        .luma_offset = limited ? 16.0F : 0.0F,
+        .luma_scale = limited ? (float)(255.0 / 219.0) : 1.0F,
+        .red_v = (float)(2.0 * (1.0 - red) * chroma),
+        .green_u = (float)(2.0 * blue * (1.0 - blue) / green * chroma),
+        .green_v = (float)(2.0 * red * (1.0 - red) / green * chroma),
+        .blue_u = (float)(2.0 * (1.0 - blue) * chroma),
+    };
+}
+
+static inline float level(float value) {
+    value = value < 0.0F ? 0.0F : value;
+    return value > 255.0F ? 255.0F : value;
+}
+
+SL_CLONES
+static void convert(float *restrict y, float *restrict u, float *restrict v, int32_t count, sl_matrix m) {
+    for (int32_t i = 0; i < count; i++) {
+        float luma = (y[i] - m.luma_offset) * m.luma_scale, cb = u[i] - 128.0F, cr = v[i] - 128.0F;
+        y[i] = level(luma + m.red_v * cr);
+        u[i] = level(luma - m.green_u * cb - m.green_v * cr);
+        v[i] = level(luma + m.blue_u * cb);
+    }
+}
+
+void sl_yuv_to_rgb(float *y, float *u, float *v, int32_t count, const sl_matrix *matrix) {
+    convert(y, u, v, count, *matrix);
+}
+
+SL_CLONES
+void sl_normalise(const float *restrict levels, float *restrict out, int32_t count, sl_norm norm) {
+    for (int32_t i = 0; i < count; i++) out[i] = (levels[i] - norm.mean) * norm.scale;
+}

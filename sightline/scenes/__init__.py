@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawn street scenes with exact truth: the detector's training data and the demo's cameras."""
+
+from __future__ import annotations
+
+from sightline.scenes.scene import Scene
+from sightline.scenes.truth import CLASS_NAMES, MIN_SIDE_FRACTION, MIN_VISIBLE, SceneTruth
+
+__all__ = ["CLASS_NAMES", "MIN_SIDE_FRACTION", "MIN_VISIBLE", "Scene", "SceneTruth"]

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The classes that scenes draw and the ground truth that goes with a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CLASS_NAMES: tuple[str, ...] = (
+    "car", "truck", "bus", "motorcycle", "bicycle", "pedestrian",
+    "traffic_light", "stop_sign", "speed_limit_sign", "yield_sign", "crossing_sign",
+)  # fmt: skip
+MIN_VISIBLE = 0.35
+"""An object counts as ground truth when at least this fraction of its silhouette is seen."""
+MIN_SIDE_FRACTION = 0.032
+"""An object counts as ground truth when its larger side is at least this fraction of the image height."""
+
+
+@dataclass(frozen=True)
+class SceneTruth:
+    """What is to be found in one frame, nearest object last.
+
+    boxes: ndarray of shape (N, 4), float32, xyxy pixels, clipped to the frame.
+    classes: ndarray of shape (N,), int32, index into CLASS_NAMES.
+    visible: ndarray of shape (N,), float32, fraction of the silhouette that is seen.
+    ids: ndarray of shape (N,), int32, the same number for the same object over time.
+    ignore: ndarray of shape (M, 4), float32, xyxy pixels: drawn, but too small or too hidden to count.
+    """
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    visible: np.ndarray
+    ids: np.ndarray
+    ignore: np.ndarray

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model cards out of what the exporter noted in an ONNX file, and cards as text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sightline.builders.onnx_source import open_onnx
+from sightline.card import ModelCard, card_from_dict
+from sightline.errors import BuildError
+
+_MAX_NAME = 64
+
+
+def card_from_onnx(path: Path | str, values: Mapping[str, Any] | None = None) -> ModelCard:
+    """A card for an ONNX file: name from the file's name, labels and input size from the export's own notes.
+
+    values: card fields (as in YAML) that go before what the file says. Raises ModelFileError, CardError, and
+    BuildError where the input size is not known.
+    """
+    path = Path(path)
+    source = open_onnx(path)
+    found: dict[str, Any] = {"name": name_from_path(path), "source": path.resolve()}
+    if not source.exported_size and "size" not in (values or {}).get("input", {}):
+        raise BuildError(
+            f"{path} accepts several input sizes and names none; add --size WxH, the size it was trained on"
+        )
+    if source.exported_size:
+        found["input"] = {"size": source.exported_size}
+    if source.exported_labels:
+        found["labels"] = source.exported_labels
+    return card_from_dict(merged(found, values or {}), Path.cwd())
+
+
+def with_values(card: ModelCard, values: Mapping[str, Any]) -> ModelCard:
+    """The card with some fields replaced, checked again. Raises CardError."""
+    return card_from_dict(merged(card.model_dump(), values), Path.cwd())
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries put together; `over` wins."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        result[key] = (
+            merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        )
+    return result
+
+
+def name_from_path(path: Path) -> str:
+    """A valid model name made of a file's name: "My model-v2.onnx" gives "My_model-v2"."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).strip("._-") or "model"
+    return (name if name[0].isalpha() else f"model_{name}")[:_MAX_NAME]
+
+
+def card_text(card: ModelCard, folder: Path) -> str:
+    """The card as YAML for a file in `folder`; the source's path is relative where it lies below."""
+    values = card.model_dump(mode="json")
+    source = Path(os.path.relpath(card.source.resolve(), folder.resolve()))
+    values["source"] = str(card.source.resolve()) if ".." in source.parts else str(source)
+    return yaml.dump(values, Dumper=_CardDumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+class _CardDumper(yaml.SafeDumper):
+    """Without anchors and aliases, which a card may not have."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an OpenVINO engine with one thread: what the network stage, the builder and the bench share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.errors import MissingDependencyError
+
+ENGINE_FILE = "model.xml"
+
+# One thread an instance. Pinning is off: each process would pin itself to the same first core.
+# fp32 arithmetic: bf16, the default on newer processors, has 8 bits, which is 2 pixels at 384.
+SETTINGS: dict[str, Any] = {
+    "PERFORMANCE_HINT": "LATENCY",
+    "INFERENCE_NUM_THREADS": 1,
+    "NUM_STREAMS": 1,
+    "ENABLE_CPU_PINNING": False,
+    "INFERENCE_PRECISION_HINT": "f32",
+}
+
+
+def import_openvino() -> Any:
+    """The openvino package. Raises MissingDependencyError."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the package 'openvino' is not installed; run: pip install 'sightline[server]'"
+        ) from error
+    return openvino
+
+
+class CpuEngine:
+    """A compiled network that takes one image a run."""
+
+    def __init__(self, path: Path) -> None:
+        ov = import_openvino()
+        self._tensor = ov.Tensor
+        self._compiled = ov.Core().compile_model(str(path), "CPU", SETTINGS)
+        self._request = self._compiled.create_infer_request()
+        self.input_shape: tuple[int, ...] = tuple(self._compiled.input(0).shape)
+        self.output_shapes = tuple(tuple(output.shape) for output in self._compiled.outputs)
+
+    def run(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Outputs for one image, float32 of shape `input_shape`, C-contiguous, not copied.
+
+        The returned arrays are views that the next run overwrites.
+        """
+        self._request.set_input_tensor(self._tensor(image, shared_memory=True))
+        self._request.infer()
+        return [self._request.get_output_tensor(index).data for index in range(len(self.output_shapes))]
+
+    def run_into(self, image: NDArray[np.float32], outputs: list[NDArray[np.float32]]) -> None:
+        """Like `run`; the network writes straight into `outputs`, C-contiguous float32 of `output_shapes`."""
+        self._request.set_input_tensor(self._tensor(image, shared_memory=True))
+        for index, output in enumerate(outputs):
+            self._request.set_output_tensor(index, self._tensor(output, shared_memory=True))
+        self._request.infer()
+
+
+def open_engine(path: Path) -> CpuEngine:
+    """Compile the engine file for one thread. Raises RuntimeError where OpenVINO cannot."""
+    return CpuEngine(path)

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoded pictures that nobody vouches for: right pixels, or BadInputError, in bounded memory."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from sightline.builders.stages.images import BACKGROUND_LEVEL, decode_image
+from sightline.errors import BadInputError
+from sightline.frame import Frame
+from sightline.preprocess_ext import letterbox
+
+RED, GREEN = (200, 30, 40), (20, 180, 60)
+MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")
+
+
+def picture(width: int = 60, height: int = 40) -> Image.Image:
+    """Left half red, right half green."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:, : width // 2], pixels[:, width // 2 :] = RED, GREEN
+    return Image.fromarray(pixels)
+
+
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """A small PNG that claims, and holds, this many black grey-level pixels."""
+    packer = zlib.compressobj(9)
+    row = bytes(1 + width)
+    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        _chunk(kind, content)
+        for kind, content in (
+            (b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x00\x00\x00\x00"),
+            (b"IDAT", data),
+            (b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def assert_red_and_green(pixels: NDArray[np.uint8], tolerance: int = 6) -> None:
+    height, width = pixels.shape[:2]
+    left, right = pixels[height // 2, width // 8].astype(int), pixels[height // 2, -width // 8].astype(int)
+    assert np.abs(left - RED).max() <= tolerance, left
+    assert np.abs(right - GREEN).max() <= tolerance, right
+
+
+# ---------------------------------------------------------------- good pictures of every kind
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("JPEG", {"quality": 95}),
+        ("JPEG", {"quality": 95, "progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"quality": 95}),
+    ],
+)
+@pytest.mark.parametrize("padding", [0, 1, 1000])
+def test_zeros_behind_a_file_are_ignored(file_format: str, options: dict[str, Any], padding: int) -> None:
+    data = np.frombuffer(encoded(picture(), file_format, **options) + bytes(padding), np.uint8)
+    image = decode_image(data)
+    assert (image.width, image.height, image.factor, image.pixels.shape) == (60, 40, 1, (40, 60, 3))
+    assert_red_and_green(image.pixels)
+
+
+@pytest.mark.parametrize(
+    "options", [{"quality": 80}, {"quality": 100}, {"lossless": True}, {"quality": 9, "exif": bytes(900)}]
+)
+@pytest.mark.parametrize("size", [(1, 1), (640, 480), (4000, 3000)])
+def test_a_flat_webp_that_ends_in_zeros_is_whole(size: tuple[int, int], options: dict[str, Any]) -> None:
+    data = encoded(Image.new("RGB", size, (255, 255, 255)), "WEBP", **options)
+    image = decode_image(data + bytes(3), target=(384, 224))
+    assert image.pixels.min() >= 250
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("target", [None, (15, 10)])
+def test_exif_turns_the_picture_upright(
+    orientation: int, file_format: str, target: tuple[int, int] | None
+) -> None:
+    back = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    stored = picture().transpose(back[orientation]) if orientation > 1 else picture()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 95, "subsampling": 0} if file_format == "JPEG" else {"lossless": True}
+    image = decode_image(encoded(stored, file_format, exif=exif, **options), target=target)
+    assert (image.width, image.height) == (60, 40)
+    assert image.factor == (4 if target and file_format == "JPEG" else 1)
+    assert_red_and_green(image.pixels, tolerance=12)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_broken_exif_block_does_not_spoil_the_picture() -> None:
+    data = encoded(picture(), "JPEG", quality=95, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert_red_and_green(decode_image(data).pixels)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(60, 40), (2600, 2000)])
+def test_every_mode_of_png_becomes_rgb(mode: str, size: tuple[int, int]) -> None:
+    """The larger size is converted in bands."""
+    if mode == "I;16":
+        levels = np.asarray(picture(*size).convert("L")).astype(np.uint16) * 257
+        image = Image.fromarray(levels)
+    else:
+        image = picture(*size).convert(mode)
+    wanted = np.asarray(picture(*size).convert("L" if mode in ("L", "LA", "I;16") else "RGB").convert("RGB"))
+    if mode == "1":
+        wanted = np.asarray(image.convert("RGB"))
+    pixels = decode_image(encoded(image, "PNG")).pixels
+    assert pixels.shape == (size[1], size[0], 3)
+    assert np.abs(pixels.astype(int) - wanted).max() <= (52 if mode == "P" else 1)  # P has a palette of 216
+
+
+def test_cmyk_and_grey_jpeg() -> None:
+    assert_red_and_green(decode_image(encoded(picture().convert("CMYK"), "JPEG", quality=95)).pixels, 12)
+    grey = decode_image(encoded(picture().convert("L"), "JPEG", quality=95)).pixels
+    assert np.ptp(grey.astype(int), axis=2).max() == 0
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_show_the_background(mode: str) -> None:
+    if mode == "P":
+        image = Image.new("P", (8, 8), 0)
+        image.putpalette([255, 0, 0])
+        data = encoded(image, "PNG", transparency=0)
+    else:
+        data = encoded(Image.new(mode, (8, 8), 0), "PNG")
+    assert (decode_image(data).pixels == BACKGROUND_LEVEL).all()
+    half = decode_image(encoded(Image.new("RGBA", (8, 8), (255, 255, 255, 128)), "PNG")).pixels
+    assert abs(int(half[0, 0, 0]) - (255 + BACKGROUND_LEVEL) // 2) <= 2
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
+def test_an_animation_shows_its_first_frame(file_format: str) -> None:
+    frames = [Image.new("RGB", (16, 16), RED), Image.new("RGB", (16, 16), GREEN)]
+    data = encoded(
+        frames[0], file_format, save_all=True, append_images=frames[1:], duration=100, lossless=True
+    )
+    assert np.abs(decode_image(data).pixels[8, 8].astype(int) - RED).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (7, 3)])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_tiny_and_thin_pictures(size: tuple[int, int], file_format: str) -> None:
+    image = decode_image(encoded(Image.new("RGB", size, RED), file_format, quality=95), target=(384, 224))
+    assert (image.width, image.height) == size
+    out = np.zeros((3, 224, 384), np.float32)
+    letterbox(Frame.from_rgb(image.pixels), out)
+    assert np.isfinite(out).all()
+
+
+# ---------------------------------------------------------------- decoding at a fraction
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("size", [(1280, 720), (1283, 719), (4000, 3000), (801, 3011)])
+def test_a_fraction_keeps_the_geometry_of_the_full_picture(file_format: str, size: tuple[int, int]) -> None:
+    """A rectangle is found at the same place of the full picture whichever way the picture was decoded."""
+    width, height = size
+    target = (384, 224)
+    pixels = np.full((height, width, 3), 20, np.uint8)
+    box = np.array([width * 0.25, height * 0.5, width * 0.75, height * 0.9]).round().astype(int)
+    pixels[box[1] : box[3], box[0] : box[2]] = 250
+    data = encoded(Image.fromarray(pixels), file_format, quality=95)
+    image = decode_image(data, target=target)
+    assert image.factor > 1 or (file_format != "JPEG" and size != (4000, 3000))
+    assert image.pixels.shape == (-(-height // image.factor), -(-width // image.factor), 3)
+    out = np.empty((3, target[1], target[0]), np.float32)
+    geometry = image.in_full_size(letterbox(Frame.from_rgb(image.pixels), out).as_array())
+    assert geometry[:3].tolist() == [1, width, height]
+    bright = out[0] > (20 + 250) / 2 / 255
+    bright[out[0] < 0.5] = False
+    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    found = (found - np.tile(geometry[5:7], 2)) / np.tile(geometry[3:5], 2)
+    pixel = 1 / geometry[3:5].min()  # one network pixel, in the source
+    assert np.abs(found - box).max() <= pixel + 0.01
+
+
+def test_a_picture_is_never_decoded_smaller_than_it_is_used() -> None:
+    for width in (383, 384, 385, 767, 768, 769, 1536, 3072):
+        image = decode_image(encoded(picture(width, 100), "JPEG"), target=(384, 224))
+        assert image.pixels.shape[1] >= min(width, 384)
+
+
+# ---------------------------------------------------------------- bad pictures
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"\0", b"\0" * 100, b"hello", b"\xff\xd8", b"GIF89a" + bytes(50), b"BM" + bytes(60), b"%PDF-1.7",
+        b"RIFF\0\0\0\0WAVE", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"II*\0" + bytes(40),
+        b"\0\0\0\x18ftypheic", b"%!PS-Adobe-3.0 EPSF-3.0", b"P6 1 1 255 abc",
+    ],
+)  # fmt: skip
+def test_other_formats_are_not_even_tried(data: bytes) -> None:
+    with pytest.raises(BadInputError, match="not a JPEG, PNG or WebP"):
+        decode_image(data)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_cut_off_file_is_an_error(file_format: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
+    data = encoded(Image.fromarray(noise), file_format)
+    cut = data[: int(len(data) * share)]
+    refilled = [bytes(len(data))] if file_format != "WEBP" or share < 7 / 8 else []
+    for padding in (b"", bytes(500), *refilled):
+        with pytest.raises(BadInputError, match="damaged or cut off"):
+            decode_image(cut + padding)
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (50_001, 1_000), (2**31 - 1, 2**31 - 1), (0, 5)])
+def test_a_size_in_the_header_is_believed_and_refused(size: tuple[int, int]) -> None:
+    data = bytearray(png_bomb(1, 1))
+    data[16:24] = size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big")
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(BadInputError, match=r"megapixels|damaged"):
+        decode_image(bytes(data))
+
+
+def test_a_file_of_more_than_64_mebibytes() -> None:
+    data = np.zeros((64 << 20) + 1, np.uint8)
+    data[:3] = (0xFF, 0xD8, 0xFF)
+    with pytest.raises(BadInputError, match="at most 67108864"):
+        decode_image(data)
+
+
+_PEAK = """
+import io, resource, sys
+from PIL import Image
+from sightline.builders.stages.images import decode_image
+from sightline.errors import BadInputError
+data = sys.stdin.buffer.read()
+Image.preinit()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    image = decode_image(data, target=(384, 224))
+    print("decoded", image.width, image.height, end=" ")
+except BadInputError as error:
+    print("refused", end=" ")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+def peak_mebibytes(data: bytes) -> tuple[str, int]:
+    """Whether the picture is decoded, and by how much a process of its own grows."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK], input=data, capture_output=True, timeout=120, check=True
+    )
+    words = done.stdout.decode().split()
+    return words[0], int(words[-1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [
+        ("grey 20,000 x 20,000", "refused"),
+        ("grey 7,000 x 7,100", "decoded"),
+        ("rgb png", "decoded"),
+        ("rgba png", "decoded"),
+        ("16-bit png", "decoded"),
+        ("jpeg", "decoded"),
+        ("progressive jpeg", "refused"),
+        ("webp", "refused"),
+    ],
+)
+def test_no_picture_takes_more_than_256_mebibytes(kind: str, outcome: str) -> None:
+    """The largest pictures under the limit, and bombs over it, all of a few kilobytes."""
+    side = (7_000, 7_100)
+    if kind.startswith("grey"):
+        data = png_bomb(20_000, 20_000) if "20,000" in kind else png_bomb(*side)
+    elif kind == "16-bit png":
+        data = encoded(Image.new("I;16", side), "PNG")
+    elif kind.endswith("png"):
+        data = encoded(Image.new("RGB" if kind == "rgb png" else "RGBA", side), "PNG", compress_level=1)
+    elif kind.endswith("jpeg"):
+        data = encoded(Image.new("RGB", side), "JPEG", progressive=kind.startswith("progressive"))
+    else:
+        data = encoded(Image.new("RGB", side), "WEBP", method=0)
+    found, grown = peak_mebibytes(data)
+    assert found == outcome
+    assert grown < (256 if outcome == "decoded" else 32)
+
+
+def test_bombs_are_refused_from_their_header() -> None:
+    data = png_bomb(10_000, 10_000)
+    started = time.process_time()
+    for _ in range(50):
+        with pytest.raises(BadInputError, match="megapixels"):
+            decode_image(data)
+    assert (time.process_time() - started) / 50 < 0.2
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_files_give_a_picture_or_bad_input(data: st.DataObject) -> None:
+    """Whatever bytes are changed, the outcome is a picture or BadInputError."""
+    file = bytearray(_SMALL[data.draw(st.sampled_from(sorted(_SMALL)))])
+    for _ in range(data.draw(st.integers(1, 6))):
+        file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        image = decode_image(bytes(file), target=(32, 32))
+    except BadInputError:
+        return
+    assert image.pixels.dtype == np.uint8
+    assert image.pixels.shape[2] == 3
+
+
+_SMALL = {
+    "jpeg": encoded(picture(), "JPEG"),
+    "progressive": encoded(picture(), "JPEG", progressive=True),
+    "png": encoded(picture(), "PNG"),
+    "palette": encoded(picture().convert("P"), "PNG"),
+    "webp": encoded(picture(), "WEBP"),
+}

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that asks a server: request clients, streams, and what they show.
+
+from sightline.clients import Client
+
+with Client("localhost:8001") as client:
+    for detection in client.detect("street_detect", "photo.jpg"):
+        print(detection.label, detection.score, detection.box)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sightline.clients._pending import PendingDetection
+    from sightline.clients.aio import AsyncClient
+    from sightline.clients.client import Client
+    from sightline.clients.draw import class_colour, draw_detections
+
+__all__ = ["AsyncClient", "Client", "PendingDetection", "class_colour", "draw_detections"]
+
+_HOMES = {
+    "AsyncClient": "sightline.clients.aio",
+    "Client": "sightline.clients.client",
+    "PendingDetection": "sightline.clients._pending",
+    "class_colour": "sightline.clients.draw",
+    "draw_detections": "sightline.clients.draw",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sightline.clients' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wire contract without any I/O: what is asked, and what the answers mean."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.errors import BadInputError, ProtocolError
+from sightline.frame import Frame
+from sightline.results import Detections
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MAX_DESCRIPTION_CHARACTERS = 1 << 20
+MAX_LABELS = 65_536
+STAGES = ("decode", "letterbox", "network", "postprocess", "frames")
+ERROR_PREFIX = re.compile(r"\[bad_(?:image|frame)\]\s*")
+
+Answer = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input; its bytes are `array`, or the first `size_bytes` of a registered region."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    array: NDArray[Any] | None = field(default=None, repr=False)
+    region: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Run a model; answered with its outputs by name."""
+
+    model: str
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Ask for a model's configuration; answered with its string parameters."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Ask whether the server, or one model, is ready; answered with a bool."""
+
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Index:
+    """Ask for the names of all models; answered with a list."""
+
+    token: str = field(repr=False)
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Register:
+    """Tell the server of a shared-memory region."""
+
+    region: str
+    key: str
+    size_bytes: int
+    token: str = field(repr=False)
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Unregister:
+    """Tell the server to forget a shared-memory region."""
+
+    region: str
+    token: str = field(repr=False)
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait; answered with None."""
+
+    seconds: float
+    model: str = ""
+
+
+Operation = Pause | Infer | Describe | Ready | Index | Register | Unregister
+
+
+def checked_model(name: str) -> str:
+    """The name when it is one that a server can have. Raises BadInputError."""
+    if not isinstance(name, str) or not MODEL_NAME.fullmatch(name):
+        raise BadInputError(f"model is {name!r}; a name has only letters, digits, '_', '-' and '.'")
+    return name
+
+
+def image_request(model: str, encoded: bytes) -> Infer:
+    """Ask for the detections of one encoded file."""
+    array = np.frombuffer(encoded, np.uint8).reshape(1, -1)
+    return Infer(model, (Tensor("IMAGE", "UINT8", array.shape, array),))
+
+
+def frame_request(model: str, frame: Frame, region: str = "") -> Infer:
+    """Ask for the detections of one raw frame, which lies in the region where one is named."""
+    shape = (1, frame.data.size)
+    info = Tensor("FRAME_INFO", "INT32", (1, 4), frame.info.reshape(1, 4))
+    if region:
+        pixels = Tensor("FRAME", "UINT8", shape, region=region, size_bytes=frame.data.size)
+    else:
+        pixels = Tensor("FRAME", "UINT8", shape, frame.data.reshape(shape))
+    return Infer(f"{model}_frames", (pixels, info))
+
+
+def labels_from_parameters(parameters: Mapping[str, str]) -> tuple[str, ...]:
+    """Class names out of a model's configuration; empty where it has none. Raises ProtocolError."""
+    text = parameters.get("sightline", "")
+    if not text:
+        return ()
+    if len(text) > MAX_DESCRIPTION_CHARACTERS:
+        raise ProtocolError(
+            f"the model describes itself in {len(text)} characters; at most {MAX_DESCRIPTION_CHARACTERS}"
+        )
+    try:
+        labels = json.loads(text).get("labels", [])
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ProtocolError(f"the model's description is not a JSON object: {error}") from error
+    if (
+        not isinstance(labels, list)
+        or len(labels) > MAX_LABELS
+        or not all(isinstance(v, str) for v in labels)
+    ):
+        raise ProtocolError(f"the model's labels must be a list of at most {MAX_LABELS} texts")
+    return tuple(labels)
+
+
+def public_models(names: Sequence[str]) -> list[str]:
+    """The models that people ask for: stages of another model in the list are left out."""
+    known = set(names)
+    stages = {f"{name}_{stage}" for name in known for stage in STAGES}
+    return sorted(known - stages)
+
+
+def detections_from_answer(answer: Answer, labels: tuple[str, ...]) -> list[Detections | BadInputError]:
+    """One result for each item of the request. Raises ProtocolError when the answer breaks the contract.
+
+    A count of -1 marks an item that could not be used; its place holds the error.
+    """
+    counts = _output(answer, "COUNT", np.int32, 2)
+    items = len(counts)
+    boxes = _output(answer, "BOXES", np.float32, 3)
+    scores = _output(answer, "SCORES", np.float32, 2)
+    classes = _output(answer, "CLASSES", np.int32, 2)
+    rows = scores.shape[1]
+    if (
+        counts.shape != (items, 1)
+        or boxes.shape != (items, rows, 4)
+        or not (scores.shape == classes.shape == (items, rows))
+    ):
+        raise ProtocolError(
+            f"the answer's shapes do not fit: COUNT {counts.shape}, BOXES {boxes.shape}, "
+            f"SCORES {scores.shape}, CLASSES {classes.shape}"
+        )
+    results: list[Detections | BadInputError] = []
+    for item, count in enumerate(counts[:, 0].tolist()):
+        if count == -1:
+            results.append(BadInputError(_item_error(answer, item)))
+        elif 0 <= count <= rows:
+            results.append(
+                Detections(boxes[item, :count], scores[item, :count], classes[item, :count], labels)
+            )
+        else:
+            raise ProtocolError(f"the answer counts {count} objects but has {rows} rows")
+    return results
+
+
+def _output(answer: Answer, name: str, dtype: type[np.generic], dimensions: int) -> NDArray[Any]:
+    array = answer.get(name)
+    if array is None:
+        raise ProtocolError(f"the answer has no {name}; it has {', '.join(answer) or 'nothing'}")
+    if array.size == 0 and array.ndim == dimensions:
+        return array.astype(dtype)  # an empty array over HTTP has lost its type
+    if array.dtype != dtype or array.ndim != dimensions:
+        raise ProtocolError(
+            f"{name} is {array.dtype} of {array.ndim} dimensions; "
+            f"it must be {np.dtype(dtype)} of {dimensions}"
+        )
+    return array
+
+
+def _item_error(answer: Answer, item: int) -> str:
+    try:
+        text = answer["ERROR"].reshape(-1)[item]
+    except (KeyError, IndexError):
+        return "the server could not use this image"
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    return ERROR_PREFIX.sub("", str(text)) or "the server could not use this image"

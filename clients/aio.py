@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Literal, TypeVar
+
+from sightline.clients import _flow
+from sightline.clients._flow import Deadline
+from sightline.clients._images import ImageLike
+from sightline.clients._transport import async_transport_for, run_async
+from sightline.clients.client import BATCH_IN_FLIGHT, CLOSE_SECONDS, session_for
+from sightline.errors import InferenceError, ServerUnavailable
+from sightline.results import Detections
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """`Client` with await, for one event loop; cancel a request by cancelling its task.
+
+    The arguments are those of `Client`. Use it as an async context manager, or await close().
+    """
+
+    def __init__(
+        self,
+        address: str = "localhost",
+        *,
+        protocol: Literal["grpc", "http"] = "grpc",
+        timeout_seconds: float = 10.0,
+        shared_memory: Literal["auto", "off"] = "auto",
+        token: str | None = None,
+    ) -> None:
+        Deadline.after(timeout_seconds)
+        self._timeout_seconds = timeout_seconds
+        self._session = session_for(address, protocol, shared_memory, token)
+        self._transport = async_transport_for(self._session)
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """'host:port' of the server."""
+        return self._session.address
+
+    async def detect(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> Detections:
+        """Objects in one image; see `Client.detect`."""
+        return await self._run(_flow.detect(self._session, model, image), timeout_seconds)
+
+    def submit(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> asyncio.Task[Detections]:
+        """Start the request as a task of the running loop."""
+        return asyncio.get_running_loop().create_task(
+            self.detect(model, image, timeout_seconds=timeout_seconds)
+        )
+
+    async def detect_batch(
+        self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
+    ) -> list[Detections | InferenceError]:
+        """Objects in each image, in order, or its error; see `Client.detect_batch`."""
+        turn = asyncio.Semaphore(BATCH_IN_FLIGHT)
+
+        async def one(image: ImageLike) -> Detections | InferenceError:
+            try:
+                return await self.detect(model, image, timeout_seconds=timeout_seconds)
+            except InferenceError as error:
+                return error
+            finally:
+                turn.release()
+
+        tasks: list[asyncio.Task[Detections | InferenceError]] = []
+        try:
+            for image in images:
+                await turn.acquire()
+                tasks.append(asyncio.create_task(one(image)))
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def labels(self, model: str) -> tuple[str, ...]:
+        """Class names of the model, by class id; empty where it tells none."""
+        return await self._run(_flow.labels(self._session, model), None)
+
+    async def ready(self, model: str | None = None) -> bool:
+        """Whether the server, or one model of it, answers and is ready."""
+        return await self._run(_flow.ready(self._session, model), None)
+
+    async def close(self) -> None:
+        """Free the shared memory and end the connections."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await run_async(
+                _flow.unregister_all(self._session), self._transport, Deadline.after(CLOSE_SECONDS)
+            )
+        finally:
+            await self._transport.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.address!r}, protocol={self._session.protocol!r})"
+
+    async def _run(self, flow: _flow.Flow[T], timeout_seconds: float | None) -> T:
+        if self._closed:
+            raise ServerUnavailable("this client is closed; make a new one")
+        deadline = Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        return await run_async(flow, self._transport, deadline)

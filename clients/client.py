@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The blocking client."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Literal, TypeVar
+
+from sightline.clients import _flow
+from sightline.clients._flow import Deadline, Session
+from sightline.clients._images import ImageLike
+from sightline.clients._pending import PendingDetection
+from sightline.clients._transport import Transport, run_blocking, transport_for
+from sightline.errors import BadInputError, InferenceError, ServerUnavailable
+from sightline.results import Detections
+
+BATCH_IN_FLIGHT = 8
+CLOSE_SECONDS = 2.0
+T = TypeVar("T")
+
+_open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def session_for(address: str, protocol: str, shared_memory: str, token: str | None) -> Session:
+    """Check what a client is made of. Raises BadInputError."""
+    host, port = _flow.split_address(address, protocol)
+    if shared_memory not in ("auto", "off"):
+        raise BadInputError(f"shared_memory is {shared_memory!r}; it must be 'auto' or 'off'")
+    return Session(host, port, protocol, shared_memory, token)
+
+
+class Client:
+    """Asks a server for detections. Safe for threads; use it as a context manager, or call close().
+
+    address: 'host:port'; the port defaults to 8001 for gRPC and 8000 for HTTP.
+    timeout_seconds: limit of each request, unless the call sets its own.
+    shared_memory: 'auto' sends raw frames through it to a server of this machine and user; 'off' never does.
+    token: opens the server's restricted calls; found by itself for a server of this machine and user.
+    """
+
+    def __init__(
+        self,
+        address: str = "localhost",
+        *,
+        protocol: Literal["grpc", "http"] = "grpc",
+        timeout_seconds: float = 10.0,
+        shared_memory: Literal["auto", "off"] = "auto",
+        token: str | None = None,
+    ) -> None:
+        Deadline.after(timeout_seconds)
+        self._timeout_seconds = timeout_seconds
+        self._session = session_for(address, protocol, shared_memory, token)
+        self._transport = transport_for(self._session)
+        self._closed = False
+        self._lock = threading.Lock()
+        _open_clients.add(self)
+        self._forgotten = weakref.finalize(self, _finish_in_background, self._session, self._transport)
+        self._forgotten.atexit = False
+
+    @property
+    def address(self) -> str:
+        """'host:port' of the server."""
+        return self._session.address
+
+    def detect(self, model: str, image: ImageLike, *, timeout_seconds: float | None = None) -> Detections:
+        """Objects in one image, boxes in its pixels (upright by EXIF).
+
+        image: path, bytes of a JPEG, PNG or WebP file, RGB array of shape (height, width, 3), uint8,
+        PIL image or Frame.
+        Raises BadInputError, ModelNotFoundError, ServerUnavailable, DeadlineExceeded or ProtocolError.
+        """
+        return self._run(_flow.detect(self._session, model, image), timeout_seconds)
+
+    def submit(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> PendingDetection:
+        """Send one image and return at once. All errors, of the image too, are raised by the result."""
+        self._check_open()
+        deadline = Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        return PendingDetection(_flow.detect(self._session, model, image), self._transport, deadline)
+
+    def detect_batch(
+        self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
+    ) -> list[Detections | InferenceError]:
+        """Objects in each image, in order; an image that fails has its error in its place, the others go on.
+
+        Several requests are under way at a time, which the server gathers into batches. Images are read when
+        they are sent, so that a generator of many needs little memory. `timeout_seconds` is for each image.
+        """
+        return list(self.detect_each(model, images, timeout_seconds=timeout_seconds))
+
+    def detect_each(
+        self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
+    ) -> Iterator[Detections | InferenceError]:
+        """`detect_batch`, one result after the other as they come, in order."""
+        waiting: deque[PendingDetection] = deque()
+        try:
+            for image in images:
+                if len(waiting) >= BATCH_IN_FLIGHT:
+                    yield _outcome(waiting.popleft())
+                waiting.append(self.submit(model, image, timeout_seconds=timeout_seconds))
+            while waiting:
+                yield _outcome(waiting.popleft())
+        finally:
+            for pending in waiting:
+                pending.cancel()
+
+    def labels(self, model: str) -> tuple[str, ...]:
+        """Class names of the model, by class id; empty where it tells none."""
+        return self._run(_flow.labels(self._session, model), None)
+
+    def ready(self, model: str | None = None) -> bool:
+        """Whether the server, or one model of it, answers and is ready."""
+        return self._run(_flow.ready(self._session, model), None)
+
+    def close(self) -> None:
+        """Free the shared memory and end the connections; requests under way are cancelled."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        _open_clients.discard(self)
+        self._forgotten.detach()
+        _finish(self._session, self._transport)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.address!r}, protocol={self._session.protocol!r})"
+
+    def _run(self, flow: _flow.Flow[T], timeout_seconds: float | None) -> T:
+        self._check_open()
+        deadline = Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        return run_blocking(flow, self._transport, deadline)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ServerUnavailable("this client is closed; make a new one")
+
+
+def _outcome(pending: PendingDetection) -> Detections | InferenceError:
+    try:
+        return pending.result()
+    except InferenceError as error:
+        return error
+
+
+def _finish(session: Session, transport: Transport) -> None:
+    try:
+        run_blocking(_flow.unregister_all(session), transport, Deadline.after(CLOSE_SECONDS))
+    finally:
+        transport.close()
+
+
+def _finish_in_background(session: Session, transport: Transport) -> None:
+    """For a client that nobody closed: the garbage collector may run in a thread that must not wait."""
+    threading.Thread(target=_finish, args=(session, transport), name="sightline-close", daemon=True).start()
+
+
+@atexit.register
+def _close_all() -> None:
+    for client in list(_open_clients):
+        client.close()

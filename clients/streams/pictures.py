@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoded video pictures to packed frames, and packed frames to small RGB images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.frame import ColourSpace, Frame, PixelFormat, frame_bytes
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+_BT709 = 1
+_FULL_RANGE = 2
+_PLANAR_420 = ("yuv420p", "yuvj420p")
+_SWS_MATRIX = {
+    ColourSpace.BT601_LIMITED: ("ITU601", "MPEG"),
+    ColourSpace.BT709_LIMITED: ("ITU709", "MPEG"),
+    ColourSpace.BT601_FULL: ("ITU601", "JPEG"),
+    ColourSpace.BT709_FULL: ("ITU709", "JPEG"),
+}
+
+
+def colour_of(picture: VideoFrame) -> ColourSpace:
+    """Matrix and range of a picture; what the stream does not say is BT.601 limited, as in libswscale."""
+    full = int(picture.color_range) == _FULL_RANGE or picture.format.name.startswith("yuvj")
+    if int(picture.colorspace) == _BT709:
+        return ColourSpace.BT709_FULL if full else ColourSpace.BT709_LIMITED
+    return ColourSpace.BT601_FULL if full else ColourSpace.BT601_LIMITED
+
+
+def frame_from_picture(picture: VideoFrame) -> Frame:
+    """A packed I420 copy without row padding. Only one thread may use a picture at a time."""
+    colour = colour_of(picture)
+    if picture.format.name not in _PLANAR_420:
+        picture = picture.reformat(format="yuv420p")
+    width, height = picture.width, picture.height
+    data = np.empty(frame_bytes(width, height, PixelFormat.I420), np.uint8)
+    start = 0
+    for plane in picture.planes:
+        rows, columns = plane.height, plane.width
+        padded = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * rows).reshape(
+            rows, plane.line_size
+        )
+        stop = start + rows * columns
+        data[start:stop].reshape(rows, columns)[...] = padded[:, :columns]
+        start = stop
+    return Frame(data, width, height, PixelFormat.I420, colour)
+
+
+def rgb_from_frame(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:
+    """The I420 frame scaled to an RGB image of shape (height, width, 3), uint8, colours as the frame says."""
+    from av import VideoFrame
+    from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+    picture = VideoFrame(frame.width, frame.height, "yuv420p")
+    start = 0
+    for plane in picture.planes:
+        rows, columns = plane.height, plane.width
+        target = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * rows).reshape(
+            rows, plane.line_size
+        )
+        stop = start + rows * columns
+        target[:, :columns] = frame.data[start:stop].reshape(rows, columns)
+        start = stop
+    matrix, value_range = _SWS_MATRIX[frame.colour]
+    scaled = picture.reformat(
+        width,
+        height,
+        "rgb24",
+        src_colorspace=Colorspace[matrix],
+        src_color_range=ColorRange[value_range],
+        dst_color_range=ColorRange.JPEG,
+        interpolation=Interpolation.FAST_BILINEAR,
+    )
+    return np.ascontiguousarray(scaled.to_ndarray())

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The wire contract and the shared-memory pool without a server."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sightline.builders.stages.images import decode_image
+from sightline.clients import _flow, _shm, _wire
+from sightline.clients._flow import Deadline, Session, detect
+from sightline.clients._images import item_from
+from sightline.clients._shm import FOLDER, PREFIX, Region, RegionPool, sweep
+from sightline.errors import BadInputError, ProtocolError, ServerUnavailable
+from sightline.frame import Frame, PixelFormat
+from sightline.results import Detections
+
+LABELS = ("car", "bus")
+
+
+def answer(counts: list[int], rows: int) -> dict[str, Any]:
+    items = len(counts)
+    return {
+        "COUNT": np.array(counts, np.int32).reshape(items, 1),
+        "BOXES": np.arange(items * rows * 4, dtype=np.float32).reshape(items, rows, 4),
+        "SCORES": np.full((items, rows), 0.5, np.float32),
+        "CLASSES": np.zeros((items, rows), np.int32),
+        "ERROR": np.array([[b"[bad_image] cut off" if count < 0 else b""] for count in counts], dtype=object),
+    }
+
+
+def test_each_item_gets_its_rows_or_its_error() -> None:
+    first, second, third = _wire.detections_from_answer(answer([2, -1, 0], 3), LABELS)
+    assert isinstance(first, Detections)
+    assert first.boxes.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert isinstance(second, BadInputError)
+    assert str(second) == "cut off"
+    assert isinstance(third, Detections)
+    assert len(third) == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"COUNT": None},
+        {"BOXES": None},
+        {"COUNT": np.array([[4]], np.int32)},
+        {"COUNT": np.array([[-2]], np.int32)},
+        {"COUNT": np.array([[1.0]], np.float32)},
+        {"COUNT": np.array([1], np.int32)},
+        {"COUNT": np.zeros((1, 2), np.int32)},
+        {"BOXES": np.zeros((1, 3, 5), np.float32)},
+        {"BOXES": np.zeros((1, 2, 4), np.float32)},
+        {"BOXES": np.zeros((1, 3, 4), np.float64)},
+        {"SCORES": np.zeros((2, 3), np.float32)},
+        {"CLASSES": np.zeros((1, 3), np.int64)},
+    ],
+)
+def test_malformed_answers(change: dict[str, Any]) -> None:
+    values = {name: v for name, v in (answer([1], 3) | change).items() if v is not None}
+    with pytest.raises(ProtocolError):
+        _wire.detections_from_answer(values, LABELS)
+
+
+def test_labels_of_a_description() -> None:
+    assert _wire.labels_from_parameters({"sightline": json.dumps({"labels": LABELS})}) == LABELS
+    assert _wire.labels_from_parameters({"sightline": "{}"}) == ()
+    assert _wire.labels_from_parameters({}) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "3",
+        '{"labels": "car"}',
+        '{"labels": [1]}',
+        "[" * 100_000,
+        " " * (1 << 21),
+        '{"labels": ["a"',
+    ],
+)
+def test_damaged_descriptions(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        _wire.labels_from_parameters({"sightline": text})
+
+
+def test_stages_are_no_models() -> None:
+    names = ["street", "street_frames", "street_decode", "street_network", "other_network", "my_frames"]
+    assert _wire.public_models(names) == ["my_frames", "other_network", "street"]
+
+
+def test_requests() -> None:
+    request = _wire.image_request("street", b"abc")
+    assert request.model == "street"
+    assert request.tensors[0].shape == (1, 3)
+    frame = Frame(np.zeros(6, np.uint8), 2, 2, PixelFormat.NV12)
+    pixels, info = _wire.frame_request("street", frame, "region").tensors
+    assert (pixels.region, pixels.size_bytes, pixels.array) == ("region", 6, None)
+    assert info.array is not None
+    assert info.array.tolist() == [[2, 2, 1, 0]]
+
+
+def test_a_server_that_went_away_is_asked_for_its_labels_again() -> None:
+    """The flow alone: an answer, a failure, and the next request."""
+    session = Session("10.0.0.1", 8001, "grpc")
+    flow = detect(session, "street", b"file")
+    assert isinstance(next(flow), _wire.Describe)
+    assert isinstance(flow.send({"sightline": '{"labels": ["car"]}'}), _wire.Infer)
+    with pytest.raises(ServerUnavailable):
+        flow.throw(ServerUnavailable("gone"))
+    assert isinstance(next(detect(session, "street", b"file")), _wire.Describe)
+
+
+def test_labels_are_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model may be built anew behind a client that no error tells of it."""
+    session = Session("10.0.0.1", 8001, "grpc")
+    flow = detect(session, "street", b"file")
+    assert isinstance(next(flow), _wire.Describe)
+    flow.send({"sightline": '{"labels": ["car"]}'})
+    assert isinstance(next(detect(session, "street", b"file")), _wire.Infer)
+    later = time.monotonic() + _flow.LABELS_AGE_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert isinstance(next(detect(session, "street", b"file")), _wire.Describe)
+
+
+@pytest.mark.parametrize("answers", [0, 1, 2])
+def test_retired_regions_survive_a_broken_unregistering(answers: int) -> None:
+    """Whatever ends the flow midway, a region that the server may still know is asked for again later."""
+    session = Session("10.0.0.1", 8001, "grpc")
+    regions = [Region(1 << 16) for _ in range(3)]
+    for region in regions:
+        region.registered = True
+        session.pool.retire(region)
+    flow = _flow._unregister_retired(session)
+    try:
+        next(flow)
+        for _ in range(answers):
+            flow.send(None)
+        flow.close()
+        assert session.pool.pop_retired() == regions[answers:]
+    finally:
+        for region in regions:
+            region.close()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "I;16", "1"])
+def test_a_pil_image_has_the_pixels_of_its_file(mode: str) -> None:
+    levels = np.linspace(0, 65535, 64 * 48).reshape(48, 64)
+    if mode == "I;16":
+        image = Image.fromarray(levels.astype(np.uint16))
+    else:
+        rgba = np.stack(
+            [levels / 257, levels[::-1] / 257, levels[:, ::-1] / 257, levels.T.reshape(48, 64) / 257]
+        )
+        image = Image.fromarray(np.moveaxis(rgba, 0, -1).astype(np.uint8), "RGBA").convert(mode)
+    assert image.mode == mode
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    frame = item_from(image)
+    assert isinstance(frame, Frame)
+    assert frame.pixel_format is PixelFormat.RGB
+    np.testing.assert_array_equal(frame.data.reshape(48, 64, 3), decode_image(file.getvalue()).pixels)
+
+
+def test_deadline_ends() -> None:
+    deadline = Deadline(1.0, time.monotonic() - 1)
+    assert deadline.remaining() == 0
+
+
+@pytest.fixture
+def pool() -> Iterator[RegionPool]:
+    made = RegionPool(limit_bytes=1 << 20)
+    yield made
+    for region in made.close():
+        region.close()
+
+
+def test_regions_are_used_again(pool: RegionPool) -> None:
+    first = pool.take(100_000)
+    assert first is not None
+    assert first.size_bytes == 1 << 17
+    pool.give_back(first)
+    assert pool.take(120_000) is first
+
+
+def test_retired_regions_are_not_used_again(pool: RegionPool) -> None:
+    first = pool.take(100_000)
+    assert first is not None
+    pool.retire(first)
+    assert pool.take(100_000) is not first
+    assert not (FOLDER / first.name).exists()
+    assert pool.pop_retired() == [first]
+    first.close()
+
+
+def test_the_pool_is_bounded(pool: RegionPool) -> None:
+    taken = [pool.take(1 << 18) for _ in range(4)]
+    assert all(taken)
+    assert pool.take(1) is None
+    for region in taken:
+        assert region is not None
+        pool.give_back(region)
+    assert pool.take(1 << 20) is None  # makes room for the next
+    for region in pool.pop_retired():
+        region.close()
+    assert pool.take(1 << 20) is not None
+
+
+def test_a_closed_pool_gives_nothing(pool: RegionPool) -> None:
+    assert pool.close() == []
+    assert pool.take(1) is None
+
+
+def test_full_shared_memory_is_no_error(pool: RegionPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_shm.os, "posix_fallocate", full)
+    before = sorted(FOLDER.glob(f"{PREFIX}{os.getpid()}-*"))
+    assert pool.take(1) is None
+    assert sorted(FOLDER.glob(f"{PREFIX}{os.getpid()}-*")) == before
+
+
+def test_sweep_spares_the_living() -> None:
+    region = Region(1 << 16)
+    try:
+        assert region.name not in sweep()
+        assert (FOLDER / region.name).exists()
+    finally:
+        region.close()
+    assert not (FOLDER / region.name).exists()
+
+
+def test_sweep_takes_what_the_dead_left() -> None:
+    script = (
+        "import os; from sightline.clients._shm import Region;"
+        "region = Region(1 << 16); print(region.name, flush=True); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    name = done.stdout.strip()
+    assert (FOLDER / name).exists()
+    assert name in sweep()
+    assert not (FOLDER / name).exists()
+
+
+def _leave(region: Region) -> None:
+    del region
+
+
+def test_a_fork_does_not_remove_its_parents_region() -> None:
+    region = Region(1 << 16)
+    try:
+        child = multiprocessing.get_context("fork").Process(target=_leave, args=(region,))
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0
+        assert (FOLDER / region.name).exists()
+        assert region.name not in sweep()
+    finally:
+        region.close()

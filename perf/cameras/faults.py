@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be made to go wrong with one camera of the asyncio server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Faults:
+    """Switches that may be set from any thread while the camera plays; the defaults are a healthy camera.
+
+    frozen: no picture is sent, connections stay open.
+    status: DESCRIBE answers this instead of 200, such as 401, 404 or 503.
+    stall_describe: DESCRIBE is never answered.
+    delay_seconds: each answer of the RTSP dialogue comes this late.
+    garbage: share 0..1 of pictures whose NAL units are replaced by random bytes.
+    loss: share 0..1 of RTP packets that are not sent.
+    """
+
+    frozen: bool = False
+    status: int | None = None
+    stall_describe: bool = False
+    delay_seconds: float = 0.0
+    garbage: float = 0.0
+    loss: float = 0.0

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a clip to one client of the asyncio server, over its RTSP connection or over UDP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from typing import Protocol
+
+from sightline.perf.cameras.clip_file import NAL_IDR, Clip, nal_type, split_nals
+from sightline.perf.cameras.faults import Faults
+from sightline.perf.cameras.rtp import REPORT_SECONDS, RtpSender
+
+_SLOW_CLIENT_BYTES = 1 << 20
+
+
+class Channel(Protocol):
+    """Where RTP and RTCP packets go."""
+
+    def send(self, packet: bytes, *, control: bool = False) -> None: ...
+
+    def full(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class InterleavedChannel:
+    """Packets inside the RTSP connection (RFC 2326, 10.12)."""
+
+    def __init__(self, writer: asyncio.StreamWriter, numbers: tuple[int, int]) -> None:
+        self._writer, self._numbers = writer, numbers
+
+    def send(self, packet: bytes, *, control: bool = False) -> None:
+        head = bytes([0x24, self._numbers[control]]) + len(packet).to_bytes(2, "big")
+        self._writer.write(head + packet)
+
+    def full(self) -> bool:
+        return self._writer.transport.get_write_buffer_size() > _SLOW_CLIENT_BYTES
+
+    def close(self) -> None:
+        """The connection belongs to the session."""
+
+
+class UdpChannel:
+    """A pair of local UDP ports, RTP on the even one, that send to the client's pair."""
+
+    def __init__(self, sockets: list[asyncio.DatagramTransport], host: str, ports: tuple[int, int]) -> None:
+        self._sockets, self._host, self._ports = sockets, host, ports
+
+    @classmethod
+    async def open(cls, host: str, ports: tuple[int, int]) -> UdpChannel:
+        loop = asyncio.get_running_loop()
+        for _ in range(50):
+            base = random.randrange(20_000, 60_000, 2)
+            opened: list[asyncio.DatagramTransport] = []
+            try:
+                for port in (base, base + 1):
+                    transport, _ = await loop.create_datagram_endpoint(
+                        asyncio.DatagramProtocol, ("127.0.0.1", port)
+                    )
+                    opened.append(transport)
+                return cls(opened, host, ports)
+            except OSError:
+                for transport in opened:
+                    transport.close()
+        raise OSError("no free pair of UDP ports was found")
+
+    @property
+    def server_ports(self) -> tuple[int, int]:
+        first, second = (socket.get_extra_info("sockname")[1] for socket in self._sockets)
+        return first, second
+
+    def send(self, packet: bytes, *, control: bool = False) -> None:
+        self._sockets[control].sendto(packet, (self._host, self._ports[control]))
+
+    def full(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        for socket in self._sockets:
+            socket.close()
+
+
+class Player:
+    """Sends access units at the clip's pace, from the group that is live now, for ever."""
+
+    def __init__(self, clip: Clip, faults: Faults, channel: Channel, live_frame: int) -> None:
+        self._clip, self._faults, self.channel = clip, faults, channel
+        position = live_frame % len(clip)
+        self._first = max(key for key in clip.keyframes if key <= position)
+        self._waits_for_keyframe = False
+        self.sender = RtpSender()
+
+    async def run(self) -> None:
+        start = time.monotonic()
+        next_report = start
+        number = 0
+        while True:
+            await asyncio.sleep(start + number / self._clip.frames_per_second - time.monotonic())
+            if not self._faults.frozen:
+                self._send_picture(number)
+                if time.monotonic() >= next_report:
+                    self.channel.send(self.sender.report(), control=True)
+                    next_report += REPORT_SECONDS
+            number += 1
+
+    def _send_picture(self, number: int) -> None:
+        nals = split_nals(self._clip.access_units[(self._first + number) % len(self._clip)])
+        # A client that does not read loses whole pictures up to the next keyframe, as with a real camera.
+        if self.channel.full():
+            self._waits_for_keyframe = True
+        elif self._waits_for_keyframe and any(nal_type(nal) == NAL_IDR for nal in nals):
+            self._waits_for_keyframe = False
+        if self._waits_for_keyframe:
+            return
+        if random.random() < self._faults.garbage:
+            nals = [nal[:1] + secrets.token_bytes(len(nal) - 1) for nal in nals]
+        for packet in self.sender.packets(nals, number / self._clip.frames_per_second):
+            if random.random() >= self._faults.loss:
+                self.channel.send(packet)

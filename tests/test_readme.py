@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs what README.md tells people to type, in the order in which it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sightline.perf.cameras import CameraServer
+from tests.onnx_models import yolov8_like
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(sh|python|yaml)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+OUTSIDE = ("make demo", "make test")  # tests/test_demo.py runs the first; the second runs this file
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, cameras: CameraServer) -> Iterator[dict[str, str]]:
+    """A new user's folder with a model, labels and a photo, and what stands in README for addresses of theirs."""
+    from PIL import Image
+
+    from sightline.scenes import Scene
+
+    yolov8_like(tmp_path / "my.onnx", classes=3, size=(640, 640), batch=1)
+    (tmp_path / "names.txt").write_text("car\nbus\nperson\n")
+    Image.fromarray(Scene(seed=5).frame(1.0)[0]).save(tmp_path / "photo.jpg")
+    http, grpc, metrics, page = _free_ports(4)
+    yield {
+        "sightline serve &": f"sightline serve --http-port {http} --grpc-port {grpc} --metrics-port {metrics} "
+        "> serve.log 2>&1 & echo $! > serve.pid; "
+        "timeout 120 sh -c 'until grep -q ready serve.log; do sleep 0.5; done'",
+        "localhost:8000": f"localhost:{http}",
+        "localhost:8001": f"localhost:{grpc}",
+        "rtsp://user:password@192.0.2.7/stream1": cameras.urls[0],
+        "--page 8080": f"--page {page}",
+        "sightline infer ": f"sightline infer --server localhost:{grpc} ",
+        "sightline perf ": f"sightline perf --server localhost:{grpc} --seconds 1 --concurrency 1 ",
+        "sightline watch ": f"sightline watch --server localhost:{grpc} ",
+    }
+    pid_file = tmp_path / "serve.pid"
+    if pid_file.exists():
+        os.kill(int(pid_file.read_text()), signal.SIGTERM)
+
+
+def test_blocks_are_found() -> None:
+    """The pattern above still matches the document."""
+    assert [kind for kind, _ in BLOCKS].count("python") == 2
+    assert [kind for kind, _ in BLOCKS].count("sh") == 4
+
+
+@pytest.mark.timeout(600)
+def test_every_command(tmp_path: Path, workplace: dict[str, str]) -> None:
+    """All shell, Python and YAML blocks do what they promise."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for kind, text in BLOCKS:
+        if kind == "yaml":
+            (tmp_path / "my_card.yaml").write_text(text)
+            assert yaml.safe_load(text)["source"] == "my.onnx"
+            command = ["sightline", "build", "my_card.yaml", "--repository", "from_card"]
+        else:
+            lines = [line for line in text.splitlines() if line not in OUTSIDE]
+            body = "\n".join(lines)
+            for shown, used in workplace.items():
+                body = body.replace(shown, used)
+            command = [sys.executable, "-c", body] if kind == "python" else ["sh", "-ec", body]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "drawn").is_dir()
+    assert (tmp_path / "answer.bin").stat().st_size > 0
+    assert (tmp_path / "events.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+)
+def test_links_resolve(document: str) -> None:
+    """Relative links and pictures point at files that exist."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+?)\)", text):
+        if not target.startswith("http"):
+            assert (ROOT / target).exists(), f"{document} points at {target}"
+
+
+@pytest.mark.parametrize(
+    "command", ["build", "serve", "doctor", "infer", "watch", "perf", "cameras", "train", "demo"]
+)
+def test_help_teaches(command: str) -> None:
+    """Each command has help with an example."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sightline.cli", command, "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"sightline {command}" in done.stdout

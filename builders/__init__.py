@@ -8,8 +8,9 @@ repository_from_card(card_from_onnx("my.onnx"), Path("model_repository"))
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sightline.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sightline.builders.build import STEPS, BuildReport, repository_from_card
@@ -30,19 +31,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "STEPS": "build",
-    "BuildReport": "build",
-    "repository_from_card": "build",
-    "card_from_onnx": "cards",
-    "card_text": "cards",
-    "Engine": "engine",
-    "engine_from_onnx": "engine",
-    "OnnxSource": "onnx_source",
-    "open_onnx": "onnx_source",
+    "STEPS": "sightline.builders.build",
+    "BuildReport": "sightline.builders.build",
+    "repository_from_card": "sightline.builders.build",
+    "card_from_onnx": "sightline.builders.cards",
+    "card_text": "sightline.builders.cards",
+    "Engine": "sightline.builders.engine",
+    "engine_from_onnx": "sightline.builders.engine",
+    "OnnxSource": "sightline.builders.onnx_source",
+    "open_onnx": "sightline.builders.onnx_source",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sightline.builders' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"sightline.builders.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -10,8 +10,9 @@ with Client("localhost:8001") as client:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sightline.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sightline.clients._pending import PendingDetection
@@ -29,8 +30,4 @@ _HOMES = {
     "draw_detections": "sightline.clients.draw",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sightline.clients' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.builders.stages.images import _rgb  # light: numpy and Pillow; the server's own conversion
 from sightline.errors import BadInputError
-from sightline.frame import Frame
+from sightline.frame import MAX_ENCODED_BYTES, Frame
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 ImageLike = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, NDArray[np.uint8], Frame, "Image.Image"
 ]
-
-MAX_ENCODED_BYTES = 64 << 20
 
 
 def item_from(image: ImageLike) -> bytes | Frame:
@@ -75,10 +72,12 @@ def _is_pil(image: object) -> bool:
 def _frame_from_pil(image: Image.Image) -> Frame:
     from PIL import ImageOps
 
+    from sightline.pixels import rgb_pixels
+
     try:
         upright = ImageOps.exif_transpose(image)
         if upright.palette is not None and upright.palette.mode == "RGBA":  # in a file it is said elsewhere
             upright = upright.convert("RGBA")
-        return Frame.from_rgb(_rgb(upright, 1))
+        return Frame.from_rgb(rgb_pixels(upright))
     except (OSError, ValueError, SyntaxError) as error:
         raise BadInputError(f"the PIL image cannot be read: {error}") from error

@@ -36,6 +36,7 @@ need "gcc libc6-dev $name-dev" can_build
 need "gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good python3-gi" has_rtsp
 need libb64-0d has_library libb64.so.0d
 if [ "$what" = test ]; then
+    need openssl command -v openssl
     need chromium sh -c 'command -v chromium || command -v google-chrome'
 fi
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sightline import errors
 from sightline.errors import SightlineError
+from sightline.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sightline.card import ModelCard, load_card
@@ -47,8 +47,4 @@ _HOMES = {
     "load_card": "sightline.card",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sightline' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

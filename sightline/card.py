@@ -147,7 +147,7 @@ def load_card(path: Path) -> ModelCard:
     try:
         if path.stat().st_size > MAX_CARD_BYTES:
             raise CardError(f"{path} has more than {MAX_CARD_BYTES} bytes; a model card is a short text")
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_CardLoader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=PlainLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"model card {path} cannot be read: {error}") from error
     except (yaml.YAMLError, RecursionError) as error:
@@ -157,12 +157,12 @@ def load_card(path: Path) -> ModelCard:
     return card_from_dict(values, path.resolve().parent)
 
 
-class _CardLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, which a card never needs and a bomb is made of."""
+class PlainLoader(yaml.SafeLoader):
+    """Safe YAML without aliases, which our files never need and a bomb is made of."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed in a model card")
+            raise yaml.YAMLError("aliases are not allowed")
         return super().compose_node(parent, index)
 
 

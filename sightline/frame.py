@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sightline.errors import BadInputError
 
 MAX_PIXELS = 50_000_000
+MAX_ENCODED_BYTES = 64 << 20  # of an image file
 
 
 class PixelFormat(IntEnum):

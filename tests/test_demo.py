@@ -52,6 +52,15 @@ def test_demo_answers_every_camera(tmp_path: Path) -> None:
         assert min(sheet.size) > 500
 
 
+def _received_soon(url: str) -> bool:
+    for _ in range(120):
+        with urllib.request.urlopen(f"{url}api/state", timeout=10) as answer:
+            if json.load(answer)["cameras"][0]["received"] > 0:
+                return True
+        time.sleep(0.5)
+    return False
+
+
 @pytest.mark.timeout(400)
 def test_demo_ends_on_ctrl_c(tmp_path: Path) -> None:
     """Ctrl-C ends the demo with its summary and exit status 0, while the page had answered; no process stays."""
@@ -66,9 +75,7 @@ def test_demo_ends_on_ctrl_c(tmp_path: Path) -> None:
             if line.startswith("page: "):
                 break
         url = lines[-1].removeprefix("page: ").strip()
-        time.sleep(3)
-        with urllib.request.urlopen(f"{url}api/state", timeout=10) as answer:
-            assert json.load(answer)["cameras"][0]["received"] > 0
+        assert _received_soon(url)
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=60)
         assert process.returncode == 0, "".join(lines) + rest

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -111,3 +113,24 @@ def test_help_teaches(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"sightline {command}" in done.stdout
+
+
+def test_figures_are_the_measured_ones() -> None:
+    """README's speeds and accuracy are those of docs/perf.json and the detector's record."""
+    perf = json.loads((ROOT / "docs/perf.json").read_text())
+    record = json.loads((ROOT / "model_repository/street_detect/record.json").read_text())
+    tax, cost = perf["serving_tax"], perf["serving_tax"]["served_cpu_ms_a_frame"]
+    bare = tax["bare_cpu_ms_a_frame"]
+    shown = [
+        f"**Serving tax: {tax['ratio']:.2f} of the bare speed is left**",
+        f"({statistics.median(tax['bare_frames_per_second']):.0f} frames/s, five rounds in turns, "
+        f"{min(tax['ratios']):.2f} to {max(tax['ratios']):.2f})",
+        f"{statistics.median(tax['served_frames_per_second']):.0f} frames/s through the whole ensemble",
+        f"bare network {bare:.1f}; the Python stage around it {cost['street_detect_network'] - bare:.1f}; "
+        f"tritonserver {cost['tritonserver']:.1f}; letterbox {cost['street_detect_letterbox']:.1f}",
+        f"post-processing {cost['street_detect_postprocess']:.1f}",
+        f"mAP50 {record['held_out']['map50']:.2f} on {record['held_out']['frames']} drawn frames",
+        f"{record['onnx_bytes'] / 1e6:.1f} MB of ONNX",
+    ]
+    flat = " ".join(README.split())
+    assert [text for text in shown if text not in flat] == []

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from sightline.builders.stages.images import BACKGROUND_LEVEL, decode_image
+from sightline.builders.stages.images import decode_image
 from sightline.errors import BadInputError
 from sightline.frame import Frame
+from sightline.pixels import BACKGROUND_LEVEL
 from sightline.preprocess_ext import letterbox
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)

@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sightline.builders.stages.wire import MAX_ENCODED_BYTES
 from sightline.errors import BadInputError
-from sightline.frame import MAX_PIXELS
+from sightline.frame import MAX_ENCODED_BYTES, MAX_PIXELS
+from sightline.pixels import rgb_pixels
 
 MAX_DECODE_BYTES = 208_000_000  # the decoder's own buffers; 50 megapixels of RGB, four bytes each, just fit
-BACKGROUND_LEVEL = 114  # shows through where a picture is transparent: the level of the letterbox's padding
 _ORIENTATION_TAG = 0x0112
-_BAND_PIXELS = 4_000_000
 _FACTORS = (8, 4, 2)
 _PADDING_BLOCK = 1 << 16
 _FEW_ZEROS = 64
@@ -141,7 +139,7 @@ def _decode(image: Any, target: tuple[int, int] | None) -> DecodedImage:
     drafted = image.size
     _check_memory(image, width * height)
     remaining = factor if drafted == (width, height) else 1
-    pixels = _rgb(image, remaining)
+    pixels = rgb_pixels(image, remaining)
     if orientation in _UPRIGHT:
         pixels = np.asarray(Image.fromarray(pixels).transpose(_UPRIGHT[orientation]))
     full = (height, width) if turned else (width, height)
@@ -182,37 +180,3 @@ def _check_memory(image: Any, full_pixels: int) -> None:
             f"decoding this {image.format} picture of {width}x{height} pixels needs {need >> 20} MiB; "
             f"at most {MAX_DECODE_BYTES >> 20} MiB are given. Make it smaller, or save it as a plain JPEG"
         )
-
-
-def _rgb(image: Any, factor: int) -> NDArray[np.uint8]:
-    """RGB pixels, reduced by `factor`; converted in bands of rows, so that no second full picture is held."""
-    image.load()
-    width, height = image.size
-    if width * height <= _BAND_PIXELS:
-        return _reduced(_band_rgb(image), factor)
-    rows = max(_BAND_PIXELS // width, 1) * factor
-    out = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
-    for top in range(0, height, rows):
-        band = image.crop((0, top, width, min(top + rows, height)))
-        part = _reduced(_band_rgb(band), factor)
-        out[top // factor : top // factor + len(part)] = part
-    return out
-
-
-def _reduced(band: Any, factor: int) -> NDArray[np.uint8]:
-    return np.asarray(band.reduce(factor) if factor > 1 else band)
-
-
-def _band_rgb(band: Any) -> Any:
-    """8-bit RGB of any mode that the three formats have."""
-    if band.mode == "RGB":
-        return band
-    if band.mode.startswith("I") or band.mode == "F":  # 16-bit grey
-        levels = np.asarray(band).astype(np.int64) >> 8
-        return Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in band.mode or "transparency" in band.info:
-        band = band.convert("RGBA")
-        grey = Image.new("RGB", band.size, (BACKGROUND_LEVEL,) * 3)
-        grey.paste(band, mask=band.getchannel("A"))
-        return grey
-    return band.convert("RGB")

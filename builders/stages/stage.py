@@ -7,6 +7,7 @@ Only importable inside Triton's Python backend, which supplies triton_python_bac
 from __future__ import annotations
 
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ from sightline.errors import BadInputError
 Outputs = dict[str, NDArray[Any]]
 
 
-class Stage:
+class Stage(ABC):
     """Base of the stages. A subclass has `answer`, which gives one request's outputs by name."""
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -28,12 +29,13 @@ class Stage:
         self.parameters = stage_parameters(args["model_config"])
         self.prepare(args)
 
+    @abstractmethod
     def prepare(self, args: dict[str, str]) -> None:
         """Load what the stage needs."""
 
+    @abstractmethod
     def answer(self, request: Any) -> Outputs:
         """Outputs of one request. Raises BadInputError where the request cannot be used."""
-        raise NotImplementedError
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Called by Triton; requests that it put together are answered one by one."""

@@ -10,7 +10,6 @@ from typing import Any
 PARAMETER = "sightline"
 GEOMETRY_FIELDS = 7
 FRAME_INFO_FIELDS = 4
-MAX_ENCODED_BYTES = 64 << 20
 BAD_IMAGE = "[bad_image]"
 BAD_FRAME = "[bad_frame]"
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sightline.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from sightline.clients.streams.events import EventFile
@@ -14,18 +15,14 @@ if TYPE_CHECKING:
     from sightline.clients.streams.watch import Watch
 
 _HOMES = {
-    "EventFile": "events",
-    "Recording": "recording",
-    "Source": "names",
-    "StreamResult": "results",
-    "Watch": "watch",
-    "parse_sources": "names",
+    "EventFile": "sightline.clients.streams.events",
+    "Recording": "sightline.clients.streams.recording",
+    "Source": "sightline.clients.streams.names",
+    "StreamResult": "sightline.clients.streams.results",
+    "Watch": "sightline.clients.streams.watch",
+    "parse_sources": "sightline.clients.streams.names",
 }
 
 __all__ = ["EventFile", "Recording", "Source", "StreamResult", "Watch", "parse_sources"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'sightline.clients.streams' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"sightline.clients.streams.{_HOMES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _HOMES)

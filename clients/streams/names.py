@@ -102,7 +102,7 @@ def sources_from_file(path: Path, *, loop: bool = False) -> list[Source]:
     """Sources from a YAML file of `name: url` lines; ${NAME} in a URL is taken from the environment."""
     import yaml
 
-    from sightline.card import _CardLoader
+    from sightline.card import PlainLoader
 
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
@@ -115,7 +115,7 @@ def sources_from_file(path: Path, *, loop: bool = False) -> list[Source]:
     except UnicodeDecodeError:
         raise StreamError(f"{path} is not UTF-8 text; write lines of 'name: url'") from None
     try:
-        document = yaml.load(text, Loader=_CardLoader)  # without aliases, of which YAML bombs are made
+        document = yaml.load(text, Loader=PlainLoader)  # without aliases, of which YAML bombs are made
     except RecursionError:
         raise StreamError(f"{path} is nested too deeply; write lines of 'name: url'") from None
     except yaml.YAMLError as error:

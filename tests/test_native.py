@@ -1,39 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C core's own tests: under sanitizers, and with and without the wider vectors."""
+"""The C core's own tests: sanitized, optimised, under valgrind and on aarch64; the same bits at each level of instructions."""
 
 from __future__ import annotations
 
-import shutil
+import platform
 import subprocess
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.skipif(
-    shutil.which("cc") is None and shutil.which("gcc") is None, reason="no C compiler on this machine"
-)
+from tests.native_build import ROOT, cmake_build, require_tool, sanitized_build
+
+PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "native").glob("test_*.c"))
+LEVELS = range(4)  # sl_cpu_level; one that the processor lacks falls back to the next lower
+SCALAR = 0
+AARCH64_ROOT = "/usr/aarch64-linux-gnu"  # where Debian's cross packages keep their libraries
 
 
 def _build(folder: Path, *options: str) -> Path:
-    for command in (
-        ["cmake", "-S", str(ROOT), "-B", str(folder), *options],
-        ["cmake", "--build", str(folder), "--target", "test_core"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "test_core"
+    return cmake_build(folder, "c_tests", *options) / "tests" / "native"
 
 
-def _run(program: Path, *arguments: str) -> str:
-    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, timeout=120)
+def _run(program: Path, level: int, *launcher: str) -> str:
+    done = subprocess.run([*launcher, str(program), str(level)], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("sanitized"), "-DSIGHTLINE_SANITIZE=ON")
+    return sanitized_build(tmp_path_factory, "c_tests")
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +37,37 @@ def optimised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _build(tmp_path_factory.mktemp("optimised"), "-DSIGHTLINE_C_TESTS=ON")
 
 
-def test_core_is_clean_under_sanitizers(sanitized: Path) -> None:
-    _run(sanitized)
+@pytest.fixture(scope="module")
+def aarch64(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_tool("qemu-aarch64", "qemu-user")
+    compiler = require_tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
+    return _build(
+        tmp_path_factory.mktemp("aarch64"),
+        "-DSIGHTLINE_C_TESTS=ON",
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_C_COMPILER={compiler}",
+    )
 
 
-def test_core_optimised(optimised: Path) -> None:
-    _run(optimised)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_clean_under_sanitizers_and_the_same_bits(program: str, sanitized: Path, optimised: Path) -> None:
+    reference = _run(optimised / program, SCALAR)
+    assert {_run(sanitized / program, level) for level in LEVELS} == {reference}
+    assert {_run(optimised / program, level) for level in LEVELS} == {reference}
 
 
-def test_wide_vectors_give_the_same_bits(sanitized: Path, optimised: Path) -> None:
-    assert _run(optimised, "--checksum") == _run(sanitized, "--checksum")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_clean_under_valgrind(program: str, optimised: Path) -> None:
+    valgrind = require_tool("valgrind", "valgrind")  # it knows no AVX-512, so the scalar code
+    launcher = [valgrind, "-q", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=all"]
+    assert _run(optimised / program, SCALAR, *launcher) == _run(optimised / program, SCALAR)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the other processor to compare with is aarch64")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_same_bits_on_aarch64(program: str, aarch64: Path, optimised: Path) -> None:
+    reference = _run(optimised / program, SCALAR)
+    assert {_run(aarch64 / program, level, "qemu-aarch64", "-L", AARCH64_ROOT) for level in (SCALAR, 1)} == {
+        reference
+    }

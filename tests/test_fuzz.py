@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fuzzer holds its invariant for SIGHTLINE_FUZZ_SECONDS (10; 60 in CI) under AddressSanitizer and UBSan."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.native_build import ROOT, cmake_build
+
+FUZZ = ROOT / "tests" / "fuzz"
+SOURCES = sorted([*FUZZ.glob("fuzz_*.c"), *FUZZ.glob("fuzz_*.cpp")])
+KEPT = ROOT / "build" / "fuzz"  # inputs that broke an invariant
+SECONDS = float(os.environ.get("SIGHTLINE_FUZZ_SECONDS") or (60 if os.environ.get("CI") else 10))
+STALL_SECONDS = 20  # one input may take no longer
+AT_ONCE = 2
+
+Outcome = tuple[int, str]
+
+
+def _has_libfuzzer(folder: Path) -> bool:
+    source = folder / "probe.c"
+    source.write_text(
+        "#include <stddef.h>\nint LLVMFuzzerTestOneInput(const char *d, size_t n);\n"
+        "int LLVMFuzzerTestOneInput(const char *d, size_t n) { return d == 0 && n != 0; }\n"
+    )
+    command = ["clang", "-fsanitize=fuzzer,address,undefined", str(source), "-o", str(folder / "probe")]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _build(folder: Path) -> Path:
+    compiler = "clang" if _has_libfuzzer(folder) else "gcc"  # with gcc driver.c stands in for libFuzzer
+    cmake_build(folder / "build", "fuzzers", "-DSIGHTLINE_FUZZ=ON", compiler=compiler)
+    return folder / "build" / "tests" / "fuzz"
+
+
+def _run(program: Path, found: Path) -> Outcome:
+    """The committed inputs first, then new ones for the time given."""
+    corpus = FUZZ / "corpus" / program.name
+    known = [str(path) for path in sorted(corpus.glob("*"))]
+    options = [
+        f"-artifact_prefix={KEPT / program.name}-",
+        f"-timeout={STALL_SECONDS}",
+        "-print_final_stats=1",
+    ]
+    fresh = [f"-max_total_time={max(1, round(SECONDS))}", str(found), *([str(corpus)] if known else [])]
+    text = ""
+    for arguments in (known, fresh) if known else (fresh,):
+        command = [str(program), *options, *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=SECONDS * 2 + 60)
+        except subprocess.TimeoutExpired:
+            return 1, f"{program.name} did not end by itself"
+        text = (done.stdout[-2000:] + done.stderr[-6000:]).decode(errors="replace")
+        if done.returncode != 0:
+            return done.returncode, text
+    return 0, text
+
+
+@pytest.fixture(scope="session")
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[Outcome]]]:
+    """The chosen fuzzers on their way, two at a time."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    chosen = [
+        item.callspec.params["target"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == "test_the_invariant_holds"
+    ]
+    programs = _build(folder)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    pool = ThreadPoolExecutor(AT_ONCE)
+    futures = {}
+    for target in chosen:
+        found = folder / f"found-{target}"
+        found.mkdir()
+        futures[target] = pool.submit(_run, programs / target, found)
+    yield futures
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.timeout(600 + 2 * SECONDS)
+@pytest.mark.parametrize("target", [source.stem for source in SOURCES])
+def test_the_invariant_holds(target: str, runs: dict[str, Future[Outcome]]) -> None:
+    status, text = runs[target].result()
+    kept = sorted(map(str, KEPT.glob(f"{target}-*")))
+    assert status == 0, f"{target} broke; inputs kept: {kept}\n{text}"
+    executed = re.search(r"number_of_executed_units: (\d+)", text)
+    assert executed is not None, text
+    assert int(executed[1]) > 10, text
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_the_first_line_states_the_invariant(source: Path) -> None:
+    first, *rest = source.read_text().splitlines()
+    assert re.match(r"/[*/] ", first), f"{source.name}: the first line must be a comment"
+    assert "SPDX" not in first, f"{source.name}: the invariant comes before the licence"
+    assert len(first.split()) >= 6, (
+        f"{source.name}: the first line must state the invariant, it says: {first}"
+    )
+    assert any("SPDX-License-Identifier" in line for line in rest[:8]), f"{source.name}: no licence line"

@@ -23,13 +23,26 @@ def random_frame(
 
 
 def fit(source: tuple[int, int], network: tuple[int, int], resize: str) -> tuple[int, int, int, int]:
-    """Resized width and height, left and top padding; sizes are (width, height)."""
+    """Resized width and height, left and top padding (below 0: cut away); sizes are (width, height)."""
     if resize == "stretch":
         return (*network, 0, 0)
+    if resize == "centre_crop":
+        return _cover(source, network)
     ratio = min(network[0] / source[0], network[1] / source[1])
     size = [max(round(side * ratio), 1) for side in source]
+    if resize == "letterbox_corner":
+        return size[0], size[1], 0, 0
     pad = [max(round((outer - inner) / 2 - 0.1), 0) for outer, inner in zip(network, size, strict=True)]
     return size[0], size[1], pad[0], pad[1]
+
+
+def _cover(source: tuple[int, int], network: tuple[int, int]) -> tuple[int, int, int, int]:
+    """torchvision's Resize and CenterCrop, for a square input exactly."""
+    if source[0] * network[1] <= source[1] * network[0]:
+        width, height = network[0], network[0] * source[1] // source[0]
+    else:
+        width, height = network[1] * source[0] // source[1], network[1]
+    return width, height, -round((width - network[0]) / 2), -round((height - network[1]) / 2)
 
 
 def bilinear(plane: Array, width: int, height: int, ratio_x: float, ratio_y: float) -> Array:
@@ -75,7 +88,9 @@ def letterbox(
     """(3, height, width) of the network's input; `network` is (width, height)."""
     width, height, left, top = fit((frame.width, frame.height), network, resize)
     levels = np.full((network[1], network[0], 3), float(pad_value))
-    levels[top : top + height, left : left + width] = _resized_rgb(frame, width, height)
+    shown = _resized_rgb(frame, width, height)[max(-top, 0) :, max(-left, 0) :]
+    shown = shown[: network[1] - max(top, 0), : network[0] - max(left, 0)]
+    levels[max(top, 0) :, max(left, 0) :][: shown.shape[0], : shown.shape[1]] = shown
     if colour == "bgr":
         levels = levels[..., ::-1]
     return np.moveaxis((levels - mean) / std, 2, 0)

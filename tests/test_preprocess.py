@@ -19,6 +19,7 @@ from sightline.frame import ColourSpace, Frame, PixelFormat
 from sightline.preprocess_ext import Geometry, letterbox, version
 
 LEVEL = 1 / 255
+RESIZES = ["letterbox", "stretch", "letterbox_corner", "centre_crop"]
 SIZES = [(1, 1), (2, 1), (1, 2), (3, 3), (5, 7), (64, 48), (65, 47), (639, 361), (1280, 720), (33, 2000)]
 
 
@@ -33,7 +34,7 @@ def test_equals_reference(pixel_format: PixelFormat, colour: ColourSpace) -> Non
     rng = np.random.default_rng(int(pixel_format) * 10 + int(colour))
     for width, height in SIZES:
         frame = reference.random_frame(rng, width, height, pixel_format, colour)
-        for resize in ("letterbox", "stretch"):
+        for resize in RESIZES:
             out, _ = run(frame, (96, 64), resize=resize)
             np.testing.assert_allclose(
                 out, reference.letterbox(frame, (96, 64), resize=resize), atol=0.02 * LEVEL
@@ -128,7 +129,7 @@ def test_frame_may_be_longer_and_read_only() -> None:
     network=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     pixel_format=st.sampled_from(PixelFormat),
     colour=st.sampled_from(ColourSpace),
-    resize=st.sampled_from(["letterbox", "stretch"]),
+    resize=st.sampled_from(RESIZES),
     order=st.sampled_from(["rgb", "bgr"]),
     seed=st.integers(0, 2**32 - 1),
 )
@@ -220,7 +221,17 @@ OUT = np.empty((3, 4, 4), np.float32)
         (OUT, {"mean": (1e39, 0, 0)}, "three finite numbers"),
         (OUT, {"pad_value": 256}, "pad_value is 256; it must lie in 0..255"),
         (OUT, {"pad_value": float("nan")}, "pad_value is nan"),
-        (OUT, {"resize": "crop"}, "resize is 'crop'; it must be one of letterbox, stretch"),
+        (OUT, {"resize": "crop"}, "resize is 'crop'; it must be one of letterbox, stretch, letterbox_corner"),
+        (OUT, {"layout": "nchw"}, "layout is 'nchw'; it must be one of chw, hwc"),
+        (OUT, {"layout": "hwc"}, "shape (any, any, 3)"),
+        (
+            OUT,
+            {"interpolation": "cubic"},
+            "interpolation is 'cubic'; it must be one of bilinear, triangle, box",
+        ),
+        (OUT, {"short_side": 9}, "short_side is 9; it is for resize 'centre_crop' only"),
+        (OUT, {"short_side": -1, "resize": "centre_crop"}, "short_side is -1; it must lie in 0..65535"),
+        (OUT, {"short_side": 3, "resize": "centre_crop"}, "outside its bounds"),
         (OUT, {"colour": "grey"}, "colour is 'grey'; it must be one of rgb, bgr"),
     ],
 )

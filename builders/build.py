@@ -127,9 +127,11 @@ def _write_models(context: EntryContext, source: OnnxSource, engine: Engine, sta
         if config.platform == "ensemble":
             (folder / "1").mkdir()
             write_file(folder / LABELS_FILE, "".join(f"{label}\n" for label in context.labels).encode())
-        else:
+        elif config.backend == "python":
             stage = model.removeprefix(f"{name}_")
             write_file(folder / "1" / "model.py", _STAGE_SHIM.format(stage=stage).encode())
+        else:
+            (folder / "1").mkdir(parents=True)
         if model != name:
             write_json(folder / PART_MANIFEST, part)
     for path in sorted((staging / "engine").iterdir()):

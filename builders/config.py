@@ -24,6 +24,7 @@ from sightline.errors import BuildError
 MAX_INSTANCES = 8
 LABELS_FILE = "labels.txt"
 STAGES = ("decode", "letterbox", "network", "postprocess")
+PYTHON_STAGES = ("decode",)  # Pillow decodes files; all else is native
 
 _IMAGE = TensorSpec("IMAGE", "UINT8", (-1,))
 _FRAME = TensorSpec("FRAME", "UINT8", (-1,))
@@ -107,7 +108,7 @@ def _stage(
     instances: int,
     parameters: Mapping[str, Any],
 ) -> pb.ModelConfig:
-    """A Python stage with a bounded queue and, for light loads, an instance to spare.
+    """A stage with a bounded queue and, for light loads, an instance to spare.
 
     With queue limits Triton 2.51 does not wake its batcher for a request that comes while no instance waits for
     work (RateLimiter::PayloadSlotAvailable), not even in the moment between an answer and the instance's return:
@@ -117,7 +118,7 @@ def _stage(
     others idle. (Queue limits exist on the dynamic batcher only, so that it cannot be left out.)
     """
     config = _model(context, f"{context.card.name}_{stage}", inputs, outputs)
-    config.backend = "python"
+    config.backend = "python" if stage in PYTHON_STAGES else "sightline"
     group = config.instance_group.add()
     group.kind = pb.ModelInstanceGroup.KIND_CPU
     group.count = instances
@@ -131,7 +132,7 @@ def _stage(
     for tensor in config.input:
         if tensor.name in (_IMAGE.name, _FRAME.name):
             tensor.allow_ragged_batch = True
-    config.parameters[PARAMETER].string_value = json.dumps(parameters)
+    config.parameters[PARAMETER].string_value = json.dumps({"stage": stage, **parameters})
     return config
 
 
@@ -206,5 +207,6 @@ def _description(context: EntryContext) -> dict[str, Any]:
         "labels": list(context.labels),
         "input": {"width": width, "height": height},
         "head": context.card.head,
+        "limits": context.card.limits.model_dump(mode="json"),
         "version": context.version,
     }

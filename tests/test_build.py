@@ -419,7 +419,7 @@ except OutputError as error:
 
 
 @pytest.mark.parametrize(
-    "file", ["toy_letterbox/1/model.py", "toy_network/1/model.bin", "toy_network/1/model.xml"]
+    "file", ["toy_decode/1/model.py", "toy_network/1/model.bin", "toy_network/1/model.xml"]
 )
 def test_no_room_on_the_disk_leaves_the_old_entry_whole(model: Path, target: Path, file: str) -> None:
     """RLIMIT_FSIZE fails writes in the kernel as a full disk does: in our files, in OpenVINO's text and weights."""

@@ -92,7 +92,7 @@ def test_missing_wheel_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arguments_hold_no_secret_and_no_open_address(tmp_path: Path) -> None:
-    arguments = server_arguments(tmp_path, tmp_path, Ports(1, 2, 3), "prefix", [], exit_seconds=5)
+    arguments = server_arguments(tmp_path, tmp_path, tmp_path, Ports(1, 2, 3), "prefix", [], exit_seconds=5)
     assert not any("token" in argument or "restricted" in argument for argument in arguments)
     addresses = [
         argument.partition("=")[2]
@@ -114,7 +114,9 @@ def test_only_folders_that_are_models_are_loaded(tmp_path: Path) -> None:
 
 
 def loaded(repository: Path, models: list[str]) -> list[str]:
-    arguments = server_arguments(repository, repository, Ports(1, 2, 3), "prefix", models, exit_seconds=5)
+    arguments = server_arguments(
+        repository, repository, repository, Ports(1, 2, 3), "prefix", models, exit_seconds=5
+    )
     return [item.partition("=")[2] for item in arguments if item.startswith("--load-model=")]
 
 

@@ -20,7 +20,8 @@ TRITON_RELEASE = "24.10"
 TRITON_VERSION = "2.51.0"
 INSTALL_HINT = "pip install 'sightline[server]'"
 ARGFILE_NAME = "libsightline_argfile.so"
-_STUB = "triton_python_backend_stub"
+BACKEND_NAME = "libtriton_sightline.so"
+STUB = "triton_python_backend_stub"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Engine:
     stub: Path
     libraries: Path
     argfile: Path
+    backend: Path
+    openvino: Path
 
 
 def find_engine() -> Engine:
@@ -41,9 +44,11 @@ def find_engine() -> Engine:
     engine = Engine(
         executable=root / "bin" / "tritonserver",
         python_backend=root / "backends" / "python",
-        stub=root / "python_backend_stubs" / _python_version() / _STUB,
+        stub=root / "python_backend_stubs" / _python_version() / STUB,
         libraries=root.parent.parent / "nvidia_pytriton.libs",
-        argfile=_argfile_library(),
+        argfile=_built_library(ARGFILE_NAME, "deploy/native"),
+        backend=_built_library(BACKEND_NAME, "builders/backend"),
+        openvino=_openvino_library(),
     )
     if not engine.stub.is_file():
         raise MissingDependencyError(
@@ -54,11 +59,12 @@ def find_engine() -> Engine:
             raise MissingDependencyError(
                 f"{path} is missing from the wheel: {INSTALL_HINT} --force-reinstall"
             )
-    if not engine.argfile.is_file():
-        raise MissingDependencyError(
-            f"{ARGFILE_NAME} was not built with this package; install it again where a C compiler is: "
-            f"{INSTALL_HINT}"
-        )
+    for path in (engine.argfile, engine.backend):
+        if not path.is_file():
+            raise MissingDependencyError(
+                f"{path.name} was not built with this package; install it again where a C compiler is: "
+                f"{INSTALL_HINT}"
+            )
     check_numpy()
     return engine
 
@@ -107,7 +113,7 @@ def check_stub(engine: Engine, environment: dict[str, str]) -> None:
 
 
 def prepare_backends(engine: Engine, folder: Path) -> Path:
-    """Make FOLDER/backends/python of links into the wheel, with this Python's stub; returns FOLDER/backends.
+    """Make FOLDER/backends of links: python from the wheel with this Python's stub, sightline; returns FOLDER/backends.
 
     Links, because nothing can then be stale or half copied, and the folder may lie on a noexec mount.
     """
@@ -119,6 +125,9 @@ def prepare_backends(engine: Engine, folder: Path) -> Path:
         engine.stub,
     ):
         (python / path.name).symlink_to(path)
+    native = folder / "backends" / "sightline"
+    native.mkdir(mode=0o700)
+    (native / BACKEND_NAME).symlink_to(engine.backend)
     return folder / "backends"
 
 
@@ -151,16 +160,29 @@ def _wheel_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _argfile_library() -> Path:
+def _built_library(name: str, room: str) -> Path:
     """Where the package's build put it: for an editable install that is not beside the sources."""
     try:
         installed = files("sightline") or []
     except PackageNotFoundError:
         installed = []
     for entry in installed:
-        if entry.name == ARGFILE_NAME:
+        if entry.name == name:
             return Path(str(entry.locate()))
-    return Path(__file__).resolve().parent.parent / "native" / ARGFILE_NAME
+    return Path(__file__).resolve().parents[2] / room / name
+
+
+def _openvino_library() -> Path:
+    """OpenVINO's C library out of its wheel. Raises MissingDependencyError."""
+    try:
+        spec = importlib.util.find_spec("openvino")
+    except (ImportError, ValueError):
+        spec = None
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        found = sorted(Path(folder, "libs").glob("libopenvino_c.so*"))
+        if found:
+            return found[-1]
+    raise MissingDependencyError(f"OpenVINO's C library is not installed: {INSTALL_HINT}")
 
 
 def _python_version() -> str:

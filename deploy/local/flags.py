@@ -56,6 +56,7 @@ def model_names(repository: Path) -> tuple[str, ...]:
 def server_arguments(
     repository: Path,
     backends: Path,
+    openvino: Path,
     ports: Ports,
     region_prefix: str,
     models: Sequence[str],
@@ -64,7 +65,8 @@ def server_arguments(
 ) -> list[str]:
     """Arguments without secrets.
 
-    models: names to load; all models of the repository where empty.
+    openvino: OpenVINO's C library, which the native backend loads. models: names to load; all models of the
+    repository where empty.
 
     Model control is 'explicit': it can load a chosen few models at start and lets the holder of the token
     reload a model without a restart. The calls are closed to everybody else, and whoever can read the token
@@ -77,6 +79,7 @@ def server_arguments(
         f"--backend-directory={backends}",
         f"--backend-config=python,shm-region-prefix-name={region_prefix}",
         f"--backend-config=python,stub-timeout-seconds={_STUB_TIMEOUT_SECONDS}",
+        f"--backend-config=sightline,openvino={openvino}",
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in (models or model_names(repository))),
         f"--exit-timeout-secs={exit_seconds}",

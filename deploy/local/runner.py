@@ -143,6 +143,7 @@ class Runner:
         arguments = server_arguments(
             plan.repository,
             plan.backends,
+            plan.engine.openvino,
             plan.ports,
             plan.run.region_prefix,
             plan.models,

@@ -40,12 +40,15 @@ def run_folder(run: RunId) -> Path:
     return runtime_folder() / f"{_RUN_FOLDER}{run}"
 
 
-def end_processes(run: RunId, session: int | None, *, timeout_seconds: float = _END_SECONDS) -> int:
+def end_processes(
+    run: RunId, session: int | None, *, program: str = "", timeout_seconds: float = _END_SECONDS
+) -> int:
     """SIGKILL every process of the run or of the server's session and reap those that became our children.
 
+    program: part of the command line; only such processes of the run are ended.
     Returns how many there were. Zombies have no readable environment, so the session number finds them.
     """
-    return _end(lambda candidate: candidate == run, session, timeout_seconds)
+    return _end(lambda candidate: candidate == run, session, timeout_seconds, program)
 
 
 def remove_regions(run: RunId) -> int:
@@ -82,12 +85,14 @@ def sweep_dead_runs() -> Swept:
     return swept
 
 
-def _end(is_wanted: Callable[[RunId], bool], session: int | None, timeout_seconds: float) -> int:
+def _end(
+    is_wanted: Callable[[RunId], bool], session: int | None, timeout_seconds: float, program: str = ""
+) -> int:
     """Kill until none is left: a killed process holds its ports for some milliseconds more."""
     seen: set[int] = set()
     deadline = time.monotonic() + timeout_seconds
     while True:
-        members = list(_members(is_wanted, session))
+        members = list(_members(is_wanted, session, program))
         if not members or time.monotonic() > deadline:
             return len(seen)
         seen.update(members)
@@ -96,7 +101,7 @@ def _end(is_wanted: Callable[[RunId], bool], session: int | None, timeout_second
         time.sleep(0.01)
 
 
-def _members(is_wanted: Callable[[RunId], bool], session: int | None) -> Iterator[int]:
+def _members(is_wanted: Callable[[RunId], bool], session: int | None, program: str) -> Iterator[int]:
     own = os.getpid()
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == own:
@@ -106,8 +111,12 @@ def _members(is_wanted: Callable[[RunId], bool], session: int | None) -> Iterato
                 yield int(entry)
                 continue
             run = _run_of_process(int(entry))
-            if run is not None and is_wanted(run):
+            if run is not None and is_wanted(run) and program.encode() in _command_line(int(entry)):
                 yield int(entry)
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _run_of_process(pid: int) -> RunId | None:

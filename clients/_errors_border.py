@@ -27,6 +27,14 @@ class RegionUnknownError(InferenceError):
     """The server has no such shared-memory region: it was started anew."""
 
 
+class RegionKnownError(InferenceError):
+    """The server has a shared-memory region of this name."""
+
+
+class ResultsRefusedError(InferenceError):
+    """The server cannot put its results where they were asked for."""
+
+
 class RegionBusyError(InferenceError):
     """A request still reads the shared-memory region."""
 
@@ -36,7 +44,7 @@ class RestrictedError(InferenceError):
 
 
 class RegionRefusedError(InferenceError):
-    """The server cannot open the region, or has one of that name."""
+    """The server cannot open the region."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ SAYINGS: tuple[tuple[str, type[InferenceError]], ...] = (
     ("expecting header", RestrictedError),
     ("Unable to find shared memory region", RegionUnknownError),
     ("currently in use", RegionBusyError),
-    ("already in manager", RegionRefusedError),
+    ("already in manager", RegionKnownError),
+    ("shared memory size specified with the request for output", ResultsRefusedError),
+    ("unexpected inference output", ResultsRefusedError),
     ("Unable to open shared memory region", RegionRefusedError),
     ("Invalid shared memory region", RegionRefusedError),
     ("unknown model", ModelNotFoundError),
@@ -86,6 +96,17 @@ GRPC_CODES: dict[str, type[InferenceError]] = {
     "INTERNAL": InferenceError,
     "UNAVAILABLE": ServerUnavailable,
     "DATA_LOSS": ProtocolError,
+}
+
+LIBRARY_CODES: dict[str, str] = {
+    "Unknown": "UNKNOWN",
+    "Internal": "INTERNAL",
+    "Not found": "NOT_FOUND",
+    "Invalid argument": "INVALID_ARGUMENT",
+    "Unavailable": "UNAVAILABLE",
+    "Unsupported": "UNIMPLEMENTED",
+    "Already exists": "ALREADY_EXISTS",
+    "Cancelled": "CANCELLED",
 }
 
 HTTP_STATUS_CODES: dict[int, str] = {
@@ -146,7 +167,10 @@ def _short(text: str) -> str:
 
 
 def _code_and_text(error: BaseException) -> tuple[str, str] | None:
-    """gRPC's name of the status and the server's words, of tritonclient's and gRPC's exceptions."""
+    """gRPC's name of the status and the server's words, of the library's, tritonclient's and gRPC's exceptions."""
+    word = getattr(error, "code_word", None)
+    if isinstance(word, str):
+        return (LIBRARY_CODES.get(word, "UNKNOWN"), str(error))
     if callable(getattr(error, "status", None)) and callable(getattr(error, "message", None)):
         status, text = error.status(), error.message()  # type: ignore[attr-defined]
         if status is None:

@@ -15,12 +15,12 @@ import tritonclient.grpc.aio
 
 from sightline.clients import _wire
 from sightline.clients._errors_border import error_from
-from sightline.clients._flow import Deadline, Session
-from sightline.clients._transport import Cancel, Done, headers_of, inputs_of, method_of
+from sightline.clients._session import Deadline, Session
+from sightline.clients._transport import Cancel, Done, headers_of, method_of, tensors_of
 from sightline.errors import DeadlineExceeded, InferenceError
 
 HEADER_PREFIX = "triton-grpc-protocol-"
-_inputs = functools.partial(inputs_of, kind=tritonclient.grpc.InferInput)
+_tensors = functools.partial(tensors_of, library=tritonclient.grpc)
 
 
 def channel_arguments(is_local: bool) -> list[tuple[str, int]]:
@@ -57,7 +57,7 @@ class GrpcTransport:
         if isinstance(operation, _wire.Pause):
             return time.sleep(operation.seconds)
         try:
-            name, arguments = method_of(operation, _inputs)
+            name, arguments = method_of(operation, _tensors)
             answer = getattr(self._client, name)(
                 **arguments, headers=headers_of(operation, HEADER_PREFIX), client_timeout=_left(deadline)
             )
@@ -83,7 +83,7 @@ class GrpcTransport:
                 done(answer, None)
 
         try:
-            _, arguments = method_of(operation, _inputs)
+            _, arguments = method_of(operation, _tensors)
             call = self._client.async_infer(**arguments, callback=callback, client_timeout=_left(deadline))
         except Exception as error:
             done(None, self._ours(error, operation, deadline))
@@ -114,6 +114,9 @@ class AsyncGrpcTransport:
         self._session = session
         self._client: Any = None
 
+    async def open(self) -> None:
+        """See AsyncTransport."""
+
     async def perform(self, operation: _wire.Operation, deadline: Deadline) -> Any:
         """See AsyncTransport."""
         if isinstance(operation, _wire.Pause):
@@ -123,7 +126,7 @@ class AsyncGrpcTransport:
                 self._client = tritonclient.grpc.aio.InferenceServerClient(
                     self._session.address, channel_args=channel_arguments(self._session.is_local)
                 )
-            name, arguments = method_of(operation, _inputs)
+            name, arguments = method_of(operation, _tensors)
             answer = await getattr(self._client, name)(
                 **arguments, headers=headers_of(operation, HEADER_PREFIX), client_timeout=_left(deadline)
             )
@@ -154,10 +157,19 @@ def _report(future: Any, done: Done) -> None:
 
 def _answer(operation: _wire.Operation, answer: Any) -> Any:
     if isinstance(operation, _wire.Infer):
-        names = [output.name for output in answer.get_response().outputs]
-        return {name: answer.as_numpy(name) for name in names}
+        return _outputs(answer.get_response(), operation.names_in_regions)
     if isinstance(operation, _wire.Describe):
         return {key: value.string_value for key, value in answer.config.parameters.items()}
     if isinstance(operation, _wire.Index):
         return [model.name for model in answer.models if model.state in ("", "READY")]
+    return answer
+
+
+def _outputs(response: Any, in_regions: frozenset[str]) -> dict[str, Any]:
+    """Each output; the message has an entry for the bytes of each, empty where they lie in a region."""
+    answer: dict[str, Any] = {}
+    for output, data in zip(response.outputs, response.raw_output_contents, strict=True):
+        placed = _wire.Placed(output.datatype, tuple(output.shape))
+        is_there = output.name in in_regions
+        answer[output.name] = placed if is_there else _wire.array_from_bytes(output.name, placed, data)
     return answer

@@ -14,12 +14,12 @@ import tritonclient.http.aio
 
 from sightline.clients import _wire
 from sightline.clients._errors_border import error_from
-from sightline.clients._flow import Deadline, Session
-from sightline.clients._transport import Cancel, Done, headers_of, inputs_of, method_of
+from sightline.clients._session import Deadline, Session
+from sightline.clients._transport import Cancel, Done, headers_of, method_of, tensors_of
 from sightline.errors import Cancelled, ServerUnavailable
 
 CLOSE_SECONDS = 5.0
-_inputs = functools.partial(inputs_of, kind=tritonclient.http.InferInput)
+_tensors = functools.partial(tensors_of, library=tritonclient.http)
 
 
 class AsyncHttpTransport:
@@ -28,6 +28,9 @@ class AsyncHttpTransport:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._client: Any = None
+
+    async def open(self) -> None:
+        """See AsyncTransport."""
 
     async def perform(self, operation: _wire.Operation, deadline: Deadline) -> Any:
         """See AsyncTransport. A kept connection that the server has closed meanwhile is tried once more."""
@@ -53,7 +56,7 @@ class AsyncHttpTransport:
             self._client = tritonclient.http.aio.InferenceServerClient(
                 self._session.address, conn_timeout=None
             )
-        name, arguments = method_of(operation, _inputs)
+        name, arguments = method_of(operation, _tensors)
         method = getattr(self._client, name)
         answer = await asyncio.wait_for(
             method(**arguments, headers=headers_of(operation, "")), deadline.remaining()
@@ -139,10 +142,17 @@ def _ignore(_: object) -> None:
 
 def _answer(operation: _wire.Operation, answer: Any) -> Any:
     if isinstance(operation, _wire.Infer):
-        outputs = answer.get_response()["outputs"]
-        return {output["name"]: answer.as_numpy(output["name"]) for output in outputs}
+        return {
+            output["name"]: _output(operation, answer, output) for output in answer.get_response()["outputs"]
+        }
     if isinstance(operation, _wire.Describe):
         return {str(key): str(value["string_value"]) for key, value in answer.get("parameters", {}).items()}
     if isinstance(operation, _wire.Index):
         return [model["name"] for model in answer if model.get("state", "READY") == "READY"]
     return answer
+
+
+def _output(operation: _wire.Infer, answer: Any, output: dict[str, Any]) -> Any:
+    if output["name"] in operation.names_in_regions:
+        return _wire.Placed(output["datatype"], tuple(output["shape"]))
+    return answer.as_numpy(output["name"])

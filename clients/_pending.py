@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from sightline.clients._flow import Deadline, Flow
+from sightline.clients._flow import Flow
+from sightline.clients._session import Deadline
 from sightline.clients._transport import Cancel, Transport
 from sightline.errors import Cancelled, DeadlineExceeded
 from sightline.results import Detections

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from sightline.clients import _wire
-from sightline.clients._flow import Deadline, Flow, Session
+from sightline.clients._flow import Flow
+from sightline.clients._session import INPROC, Deadline, Session
 from sightline.runtime import TOKEN_KEY
 
 T = TypeVar("T")
@@ -31,6 +32,9 @@ class Transport(Protocol):
 class AsyncTransport(Protocol):
     """Carries operations in one event loop. Errors are ours, cancellation is asyncio's."""
 
+    async def open(self) -> None:
+        """Start what takes long, where it has not been started; before each flow, outside its deadline."""
+
     async def perform(self, operation: _wire.Operation, deadline: Deadline) -> Any:
         """The answer."""
 
@@ -40,6 +44,10 @@ class AsyncTransport(Protocol):
 
 def transport_for(session: Session) -> Transport:
     """The blocking transport of the session's protocol."""
+    if session.protocol == INPROC:
+        from sightline.clients._inproc import InProcessTransport
+
+        return InProcessTransport(session)
     if session.protocol == "http":
         from sightline.clients._http import HttpTransport
 
@@ -51,6 +59,10 @@ def transport_for(session: Session) -> Transport:
 
 def async_transport_for(session: Session) -> AsyncTransport:
     """The asyncio transport of the session's protocol."""
+    if session.protocol == INPROC:
+        from sightline.clients._inproc import AsyncInProcessTransport
+
+        return AsyncInProcessTransport(session)
     if session.protocol == "http":
         from sightline.clients._http import AsyncHttpTransport
 
@@ -91,12 +103,12 @@ async def run_async(flow: Flow[T], transport: AsyncTransport, deadline: Deadline
 
 
 def method_of(
-    operation: _wire.Operation, tensors: Callable[[_wire.Infer], list[Any]]
+    operation: _wire.Operation, tensors: Callable[[_wire.Infer], dict[str, Any]]
 ) -> tuple[str, dict[str, Any]]:
     """Name and arguments of the tritonclient method that carries the operation out."""
     match operation:
         case _wire.Infer():
-            return "infer", {"model_name": operation.model, "inputs": tensors(operation)}
+            return "infer", {"model_name": operation.model, **tensors(operation)}
         case _wire.Describe():
             return "get_model_config", {"model_name": operation.model}
         case _wire.Ready():
@@ -124,14 +136,20 @@ def headers_of(operation: _wire.Operation, prefix: str) -> dict[str, str] | None
     return {f"{prefix}{TOKEN_KEY}": token} if token else None
 
 
-def inputs_of(operation: _wire.Infer, kind: Any) -> list[Any]:
-    """The operation's tensors as InferInput objects of tritonclient.grpc or tritonclient.http."""
+def tensors_of(operation: _wire.Infer, library: Any) -> dict[str, Any]:
+    """The operation's tensors as objects of tritonclient.grpc or tritonclient.http."""
     inputs = []
     for tensor in operation.tensors:
-        item = kind(tensor.name, list(tensor.shape), tensor.datatype)
+        item = library.InferInput(tensor.name, list(tensor.shape), tensor.datatype)
         if tensor.region:
             item.set_shared_memory(tensor.region, tensor.size_bytes)
         else:
             item.set_data_from_numpy(tensor.array)
         inputs.append(item)
-    return inputs
+    outputs = []
+    for output in operation.outputs:
+        wanted = library.InferRequestedOutput(output.name)
+        if output.region:
+            wanted.set_shared_memory(output.region, output.size_bytes, output.offset)
+        outputs.append(wanted)
+    return {"inputs": inputs, "outputs": outputs or None}

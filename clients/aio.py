@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Literal, TypeVar
 
-from sightline.clients import _flow
-from sightline.clients._flow import Deadline
+from sightline.clients import _flow, _sharing
 from sightline.clients._images import ImageLike
+from sightline.clients._ring import TransportStats
+from sightline.clients._session import Deadline
 from sightline.clients._transport import async_transport_for, run_async
-from sightline.clients.client import BATCH_IN_FLIGHT, CLOSE_SECONDS, session_for
+from sightline.clients.client import BATCH_IN_FLIGHT, CLOSE_SECONDS, CLOSED, session_for
 from sightline.errors import InferenceError, ServerUnavailable
+from sightline.frame import ColourSpace, Frame, PixelFormat
 from sightline.results import Detections
 
 T = TypeVar("T")
@@ -22,7 +24,8 @@ T = TypeVar("T")
 class AsyncClient:
     """`Client` with await, for one event loop; cancel a request by cancelling its task.
 
-    The arguments are those of `Client`. Use it as an async context manager, or await close().
+    The arguments are those of `Client`; the models of 'inproc:FOLDER' are loaded with the first request.
+    Use it as an async context manager, or await close().
     """
 
     def __init__(
@@ -83,6 +86,20 @@ class AsyncClient:
             for task in tasks:
                 task.cancel()
 
+    def frame_slot(
+        self,
+        width: int,
+        height: int,
+        pixel_format: PixelFormat = PixelFormat.I420,
+        colour: ColourSpace = ColourSpace.BT601_LIMITED,
+    ) -> Frame:
+        """An empty frame to be filled in and sent; see `Client.frame_slot`. It never waits."""
+        return _sharing.frame_slot(self._session, width, height, pixel_format, colour, 0.0)
+
+    def stats(self) -> TransportStats:
+        """How this client's frames and results have travelled so far, and what shared memory it holds."""
+        return self._session.ring.stats()
+
     async def labels(self, model: str) -> tuple[str, ...]:
         """Class names of the model, by class id; empty where it tells none."""
         return await self._run(_flow.labels(self._session, model), None)
@@ -93,12 +110,12 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Free the shared memory and end the connections."""
-        if self._closed:
+        if self._closed or self._session.ring.closed:
             return
         self._closed = True
         try:
             await run_async(
-                _flow.unregister_all(self._session), self._transport, Deadline.after(CLOSE_SECONDS)
+                _sharing.unregister_all(self._session), self._transport, Deadline.after(CLOSE_SECONDS)
             )
         finally:
             await self._transport.close()
@@ -115,7 +132,8 @@ class AsyncClient:
         return f"AsyncClient({self.address!r}, protocol={self._session.protocol!r})"
 
     async def _run(self, flow: _flow.Flow[T], timeout_seconds: float | None) -> T:
-        if self._closed:
-            raise ServerUnavailable("this client is closed; make a new one")
+        if self._closed or self._session.ring.closed:
+            raise ServerUnavailable(CLOSED)
+        await self._transport.open()
         deadline = Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         return await run_async(flow, self._transport, deadline)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from collections import deque
@@ -11,16 +12,19 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Literal, TypeVar
 
-from sightline.clients import _flow
-from sightline.clients._flow import Deadline, Session
+from sightline.clients import _flow, _sharing
 from sightline.clients._images import ImageLike
 from sightline.clients._pending import PendingDetection
+from sightline.clients._ring import TransportStats
+from sightline.clients._session import INPROC, Deadline, Session, split_address
 from sightline.clients._transport import Transport, run_blocking, transport_for
 from sightline.errors import BadInputError, InferenceError, ServerUnavailable
+from sightline.frame import ColourSpace, Frame, PixelFormat
 from sightline.results import Detections
 
 BATCH_IN_FLIGHT = 8
 CLOSE_SECONDS = 2.0
+CLOSED = "this client is closed, or another process made it; make a new one"
 T = TypeVar("T")
 
 _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -28,7 +32,11 @@ _open_clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 def session_for(address: str, protocol: str, shared_memory: str, token: str | None) -> Session:
     """Check what a client is made of. Raises BadInputError."""
-    host, port = _flow.split_address(address, protocol)
+    if address.startswith(f"{INPROC}:"):
+        if address == f"{INPROC}:":
+            raise BadInputError("address is 'inproc:'; it must name a model repository: 'inproc:FOLDER'")
+        return Session(address.removeprefix(f"{INPROC}:"), 0, INPROC, "off")
+    host, port = split_address(address, protocol)
     if shared_memory not in ("auto", "off"):
         raise BadInputError(f"shared_memory is {shared_memory!r}; it must be 'auto' or 'off'")
     return Session(host, port, protocol, shared_memory, token)
@@ -37,9 +45,15 @@ def session_for(address: str, protocol: str, shared_memory: str, token: str | No
 class Client:
     """Asks a server for detections. Safe for threads; use it as a context manager, or call close().
 
-    address: 'host:port'; the port defaults to 8001 for gRPC and 8000 for HTTP.
+    A fork of the process cannot use it, and leaves it alone: make a new one there.
+
+    address: 'host:port'; the port defaults to 8001 for gRPC and 8000 for HTTP. Or 'inproc:FOLDER': the server runs inside
+    this process, without a socket, on the model repository FOLDER; clients of the same folder share it. All models are
+    then loaded here, or ServerStartError or MissingDependencyError is raised. While they load, os.environ is the server's,
+    for its helper processes inherit it: a process that another thread starts meanwhile inherits it too.
     timeout_seconds: limit of each request, unless the call sets its own.
-    shared_memory: 'auto' sends raw frames through it to a server of this machine and user; 'off' never does.
+    shared_memory: 'auto' sends raw frames through it to a server of this machine and user, and reads the results from it;
+    where that cannot be they go over the socket, and the log says once why. 'off' never does.
     token: opens the server's restricted calls; found by itself for a server of this machine and user.
     """
 
@@ -110,6 +124,27 @@ class Client:
             for pending in waiting:
                 pending.cancel()
 
+    def frame_slot(
+        self,
+        width: int,
+        height: int,
+        pixel_format: PixelFormat = PixelFormat.I420,
+        colour: ColourSpace = ColourSpace.BT601_LIMITED,
+        *,
+        wait_seconds: float = 0.0,
+    ) -> Frame:
+        """An empty frame to be filled in through its `data` and then sent: without a copy where it lies in shared memory.
+
+        It does so while the ring has room, for which this waits at most `wait_seconds`; else it lies in plain memory and
+        is sent as any other. Its memory is used again when nobody holds the frame or its data any more. Do not write to
+        it while a request with it is under way. Raises BadInputError.
+        """
+        return _sharing.frame_slot(self._session, width, height, pixel_format, colour, wait_seconds)
+
+    def stats(self) -> TransportStats:
+        """How this client's frames and results have travelled so far, and what shared memory it holds."""
+        return self._session.ring.stats()
+
     def labels(self, model: str) -> tuple[str, ...]:
         """Class names of the model, by class id; empty where it tells none."""
         return self._run(_flow.labels(self._session, model), None)
@@ -145,8 +180,8 @@ class Client:
         return run_blocking(flow, self._transport, deadline)
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise ServerUnavailable("this client is closed; make a new one")
+        if self._closed or self._session.ring.closed:
+            raise ServerUnavailable(CLOSED)
 
 
 def _outcome(pending: PendingDetection) -> Detections | InferenceError:
@@ -158,7 +193,7 @@ def _outcome(pending: PendingDetection) -> Detections | InferenceError:
 
 def _finish(session: Session, transport: Transport) -> None:
     try:
-        run_blocking(_flow.unregister_all(session), transport, Deadline.after(CLOSE_SECONDS))
+        run_blocking(_sharing.unregister_all(session), transport, Deadline.after(CLOSE_SECONDS))
     finally:
         transport.close()
 
@@ -172,3 +207,14 @@ def _finish_in_background(session: Session, transport: Transport) -> None:
 def _close_all() -> None:
     for client in list(_open_clients):
         client.close()
+
+
+def _leave_to_parent() -> None:
+    """In a fork: the connections and what the server knows are the parent's."""
+    for client in list(_open_clients):
+        client._closed = True
+        client._forgotten.detach()
+    _open_clients.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -25,6 +25,7 @@ from sightline.clients._errors_border import (
     RegionBusyError,
     RegionUnknownError,
     RestrictedError,
+    ResultsRefusedError,
     clean_text,
     error_from,
 )
@@ -96,6 +97,8 @@ HEARD: list[tuple[str, str, type[InferenceError], str]] = [
     ("INTERNAL", "in ensemble 'street', Stub process 'street_decode_0_0' is not healthy.", ServerUnavailable, "broke down"),
     ("INVALID_ARGUMENT", "inference input 'IMAGE' data-type is 'FP32', but model 'street' expects 'UINT8'", BadInputError, "expects 'UINT8'"),
     ("NOT_FOUND", "Unable to find shared memory region: 'x'", RegionUnknownError, ""),
+    ("INTERNAL", "shared memory size specified with the request for output 'BOXES' (16 bytes) should be at least 32 bytes", ResultsRefusedError, ""),
+    ("INVALID_ARGUMENT", "unexpected inference output 'ERROR' for model 'street_frames'", ResultsRefusedError, ""),
     ("INTERNAL", "Cannot unregister shared memory region 'x', it is currently in use.", RegionBusyError, ""),
     ("UNAVAILABLE", "This protocol is restricted, expecting header 'triton-grpc-protocol-sightline-token'", RestrictedError, "token"),
     ("UNAVAILABLE", "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused", ServerUnavailable, "sightline serve"),

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,22 @@ import pytest
 from PIL import Image
 
 from sightline.builders.stages.images import decode_image
-from sightline.clients import _flow, _shm, _wire
-from sightline.clients._flow import Deadline, Session, detect
+from sightline.clients import _flow, _sharing, _shm, _wire
+from sightline.clients._errors_border import (
+    RegionBusyError,
+    RegionRefusedError,
+    RegionUnknownError,
+    RestrictedError,
+)
+from sightline.clients._flow import detect
 from sightline.clients._images import item_from
-from sightline.clients._shm import FOLDER, PREFIX, Region, RegionPool, sweep
-from sightline.errors import BadInputError, ProtocolError, ServerUnavailable
+from sightline.clients._ring import Ring, size_class
+from sightline.clients._session import Deadline, Session
+from sightline.clients._shm import FOLDER, PREFIX, Region, find_orphans, remove_orphan
+from sightline.errors import BadInputError, DeadlineExceeded, ProtocolError, ServerUnavailable
 from sightline.frame import Frame, PixelFormat
 from sightline.results import Detections
+from sightline.runtime import ServerState, write_state
 
 LABELS = ("car", "bus")
 
@@ -74,9 +86,9 @@ def test_malformed_answers(change: dict[str, Any]) -> None:
 
 
 def test_labels_of_a_description() -> None:
-    assert _wire.labels_from_parameters({"sightline": json.dumps({"labels": LABELS})}) == LABELS
-    assert _wire.labels_from_parameters({"sightline": "{}"}) == ()
-    assert _wire.labels_from_parameters({}) == ()
+    assert _wire.description_from_parameters({"sightline": json.dumps({"labels": LABELS})}).labels == LABELS
+    assert _wire.description_from_parameters({"sightline": "{}"}).labels == ()
+    assert _wire.description_from_parameters({}).labels == ()
 
 
 @pytest.mark.parametrize(
@@ -94,7 +106,7 @@ def test_labels_of_a_description() -> None:
 )
 def test_damaged_descriptions(text: str) -> None:
     with pytest.raises(ProtocolError):
-        _wire.labels_from_parameters({"sightline": text})
+        _wire.description_from_parameters({"sightline": text})
 
 
 def test_stages_are_no_models() -> None:
@@ -136,6 +148,33 @@ def test_labels_are_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatc
     assert isinstance(next(detect(session, "street", b"file")), _wire.Describe)
 
 
+@pytest.mark.parametrize(
+    ("answer", "is_left"),
+    [
+        (None, False),
+        (RegionUnknownError("gone"), False),
+        (RegionBusyError("busy"), True),
+        (ServerUnavailable("away"), True),
+        (DeadlineExceeded("late"), True),
+    ],
+)
+def test_an_orphan_is_forgotten_when_the_server_does_not_know_it(
+    answer: Exception | None, is_left: bool
+) -> None:
+    session = Session("10.0.0.1", 8001, "grpc")
+    region = Region(1 << 16)
+    try:
+        session.orphans = [region.name]
+        flow = _sharing._unregister_orphans(session)
+        next(flow)
+        with pytest.raises(StopIteration):
+            flow.send(None) if answer is None else flow.throw(answer)
+        assert session.orphans == ([region.name] if is_left else [])
+        assert (FOLDER / region.name).exists() == is_left
+    finally:
+        region.close()
+
+
 @pytest.mark.parametrize("answers", [0, 1, 2])
 def test_retired_regions_survive_a_broken_unregistering(answers: int) -> None:
     """Whatever ends the flow midway, a region that the server may still know is asked for again later."""
@@ -143,14 +182,14 @@ def test_retired_regions_survive_a_broken_unregistering(answers: int) -> None:
     regions = [Region(1 << 16) for _ in range(3)]
     for region in regions:
         region.registered = True
-        session.pool.retire(region)
-    flow = _flow._unregister_retired(session)
+        session.ring.retire(region)
+    flow = _sharing._unregister_retired(session)
     try:
         next(flow)
         for _ in range(answers):
             flow.send(None)
         flow.close()
-        assert session.pool.pop_retired() == regions[answers:]
+        assert session.ring.pop_retired() == regions[answers:]
     finally:
         for region in regions:
             region.close()
@@ -181,66 +220,156 @@ def test_deadline_ends() -> None:
 
 
 @pytest.fixture
-def pool() -> Iterator[RegionPool]:
-    made = RegionPool(limit_bytes=1 << 20)
+def ring() -> Iterator[Ring]:
+    made = Ring(max_bytes=1 << 20)
     yield made
     for region in made.close():
         region.close()
 
 
-def test_regions_are_used_again(pool: RegionPool) -> None:
-    first = pool.take(100_000)
-    assert first is not None
-    assert first.size_bytes == 1 << 17
-    pool.give_back(first)
-    assert pool.take(120_000) is first
+def test_size_classes_waste_little() -> None:
+    for size in (1, 1 << 16, (1 << 16) + 1, 100_000, 1_382_400, 3_110_400, 1 << 26):
+        found = size_class(size)
+        assert size <= found <= max(1 << 16, size * 1.25)
+        assert size_class(found) == found
 
 
-def test_retired_regions_are_not_used_again(pool: RegionPool) -> None:
-    first = pool.take(100_000)
+def test_regions_are_used_again(ring: Ring) -> None:
+    first = ring.take(100_000)
     assert first is not None
-    pool.retire(first)
-    assert pool.take(100_000) is not first
-    assert not (FOLDER / first.name).exists()
-    assert pool.pop_retired() == [first]
+    assert first.size_bytes == 7 << 14
+    ring.give_back(first)
+    assert ring.take(90_000) is first
+    assert ring.stats().in_use == 1
+
+
+def test_retired_regions_are_not_used_again(ring: Ring) -> None:
+    first = ring.take(100_000)
+    assert first is not None
+    ring.retire(first)
+    assert ring.take(100_000) is not first
+    assert (FOLDER / first.name).exists()  # until the server was asked to forget it
+    assert ring.pop_retired() == [first]
     first.close()
 
 
-def test_the_pool_is_bounded(pool: RegionPool) -> None:
-    taken = [pool.take(1 << 18) for _ in range(4)]
+def test_the_ring_is_bounded_in_bytes(ring: Ring) -> None:
+    taken = [ring.take(1 << 18) for _ in range(4)]
     assert all(taken)
-    assert pool.take(1) is None
+    assert ring.take(1) is None
+    assert ring.stats().region_bytes == 1 << 20
     for region in taken:
         assert region is not None
-        pool.give_back(region)
-    assert pool.take(1 << 20) is None  # makes room for the next
-    for region in pool.pop_retired():
+        ring.give_back(region)
+    assert ring.take(1 << 20) is None  # makes room for the next
+    for region in ring.pop_retired():
         region.close()
-    assert pool.take(1 << 20) is not None
+    assert ring.take(1 << 20) is not None
 
 
-def test_a_closed_pool_gives_nothing(pool: RegionPool) -> None:
-    assert pool.close() == []
-    assert pool.take(1) is None
+def test_the_ring_is_bounded_in_number() -> None:
+    ring = Ring(max_regions=2)
+    taken = [ring.take(1), ring.take(1), ring.take(1)]
+    assert [region is None for region in taken] == [False, False, True]
+    assert ring.stats().regions == 2
+    for region in ring.close():
+        region.close()
 
 
-def test_full_shared_memory_is_no_error(pool: RegionPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_ends_the_waiting_for_a_region() -> None:
+    ring = Ring(max_regions=1)
+    held = ring.take(1)
+    assert held is not None
+    waiting = threading.Thread(target=ring.take_waiting, args=(1, 3600.0), daemon=True)
+    waiting.start()
+    while not ring.stats().waits:
+        time.sleep(0.001)
+    ring.close()
+    waiting.join(30.0)
+    held.close()
+    assert not waiting.is_alive()
+
+
+def test_a_closed_ring_gives_nothing(ring: Ring) -> None:
+    assert ring.close() == []
+    assert ring.take(1) is None
+
+
+def test_full_shared_memory_is_no_error(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_shm.os, "posix_fallocate", full)
     before = sorted(FOLDER.glob(f"{PREFIX}{os.getpid()}-*"))
-    assert pool.take(1) is None
+    assert ring.take(1) is None
     assert sorted(FOLDER.glob(f"{PREFIX}{os.getpid()}-*")) == before
 
 
 def test_sweep_spares_the_living() -> None:
     region = Region(1 << 16)
     try:
-        assert region.name not in sweep()
+        assert region.name not in orphan_names()
         assert (FOLDER / region.name).exists()
     finally:
         region.close()
+    assert not (FOLDER / region.name).exists()
+
+
+def test_a_refusal_is_said_once_whatever_region_it_names(caplog: pytest.LogCaptureFixture) -> None:
+    session = Session("127.0.0.1", 8001, "grpc")
+    for name in ("one", "two"):
+        session.rest_from_sharing(RegionRefusedError(f"no region {name}"))
+    session.rest_from_sharing(RestrictedError("no token"))
+    assert [record.message.partition("(")[2].partition(")")[0] for record in caplog.records] == [
+        "no region one",
+        "no token",
+    ]
+
+
+def orphan_names() -> list[str]:
+    return [name for name, _ in find_orphans()]
+
+
+def test_each_server_is_told_of_its_own_orphans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those of another server stay for its own clients; where no server is any more, they only lose their names."""
+    monkeypatch.setenv("SIGHTLINE_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    for grpc_port, http_port in ((7001, 7000), (7011, 7010)):
+        write_state(ServerState(os.getpid(), grpc_port, http_port, 1, "", "ready", "token", ""))
+    names = {}
+    for port in (7001, 7000, 7011, 7010, 7021):
+        region = Region(1 << 16, port)
+        region.registered, names[port] = True, region.name
+        del region
+    session = Session("127.0.0.1", 7001, "grpc")
+    try:
+        flow, asked = _sharing._sweep(session), set()
+        with contextlib.suppress(StopIteration):
+            operation = next(flow)
+            while True:
+                asked.add(operation.region)
+                operation = flow.send(None)
+        assert asked & set(names.values()) == {names[7001], names[7000]}
+        assert {port for port, name in names.items() if (FOLDER / name).exists()} == {7011, 7010}
+    finally:
+        for name in names.values():
+            remove_orphan(name)
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_forgotten_region_is_swept_where_a_server_knows_it(registered: bool) -> None:
+    region = Region(1 << 16)
+    name, region.registered = region.name, registered
+    del region
+    assert (name in orphan_names()) == registered
+    assert (FOLDER / name).exists() == registered
+    remove_orphan(name)
+
+
+def test_a_region_is_closed_though_a_server_knows_it() -> None:
+    region = Region(1 << 16)
+    region.registered = True
+    region.close()
     assert not (FOLDER / region.name).exists()
 
 
@@ -252,12 +381,28 @@ def test_sweep_takes_what_the_dead_left() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     name = done.stdout.strip()
     assert (FOLDER / name).exists()
-    assert name in sweep()
+    assert name in orphan_names()
+    remove_orphan(name)
     assert not (FOLDER / name).exists()
 
 
 def _leave(region: Region) -> None:
     del region
+
+
+def test_a_fork_shares_no_regions_with_its_parent(ring: Ring) -> None:
+    region = ring.take(1)
+    assert region is not None
+    ring.give_back(region)
+    ring._lock.acquire()  # by a thread that the fork does not have
+    try:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if ring.take(1) is None and ring.closed and ring.close() == [] else 1)
+    finally:
+        ring._lock.release()
+    assert os.waitpid(child, 0)[1] == 0
+    assert ring.take(1) is region
 
 
 def test_a_fork_does_not_remove_its_parents_region() -> None:
@@ -268,6 +413,6 @@ def test_a_fork_does_not_remove_its_parents_region() -> None:
         child.join(30)
         assert child.exitcode == 0
         assert (FOLDER / region.name).exists()
-        assert region.name not in sweep()
+        assert region.name not in orphan_names()
     finally:
         region.close()

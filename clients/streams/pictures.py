@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,14 +33,26 @@ def colour_of(picture: VideoFrame) -> ColourSpace:
     return ColourSpace.BT601_FULL if full else ColourSpace.BT601_LIMITED
 
 
-def frame_from_picture(picture: VideoFrame) -> Frame:
-    """A packed I420 copy without row padding. Only one thread may use a picture at a time."""
+NewFrame = Callable[[int, int, PixelFormat, ColourSpace], Frame]
+"""Makes an empty frame of this width, height, format and colour, as `Client.frame_slot` does."""
+
+
+def plain_frame(width: int, height: int, pixel_format: PixelFormat, colour: ColourSpace) -> Frame:
+    """An empty frame in plain memory."""
+    data = np.empty(frame_bytes(width, height, pixel_format), np.uint8)
+    return Frame(data, width, height, pixel_format, colour)
+
+
+def frame_from_picture(picture: VideoFrame, new_frame: NewFrame = plain_frame) -> Frame:
+    """A packed I420 copy without row padding, in a frame that `new_frame` makes.
+
+    Only one thread may use a picture at a time.
+    """
     colour = colour_of(picture)
     if picture.format.name not in _PLANAR_420:
         picture = picture.reformat(format="yuv420p")
-    width, height = picture.width, picture.height
-    data = np.empty(frame_bytes(width, height, PixelFormat.I420), np.uint8)
-    start = 0
+    frame = new_frame(picture.width, picture.height, PixelFormat.I420, colour)
+    data, start = frame.data, 0
     for plane in picture.planes:
         rows, columns = plane.height, plane.width
         padded = np.frombuffer(memoryview(plane), np.uint8, plane.line_size * rows).reshape(
@@ -48,7 +61,7 @@ def frame_from_picture(picture: VideoFrame) -> Frame:
         stop = start + rows * columns
         data[start:stop].reshape(rows, columns)[...] = padded[:, :columns]
         start = stop
-    return Frame(data, width, height, PixelFormat.I420, colour)
+    return frame
 
 
 def rgb_from_frame(frame: Frame, width: int, height: int) -> NDArray[np.uint8]:

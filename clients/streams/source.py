@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sightline.clients.streams.names import Source
-from sightline.clients.streams.pictures import frame_from_picture
+from sightline.clients.streams.pictures import NewFrame, frame_from_picture, plain_frame
 from sightline.clients.streams.reconnect import HostPacer, LinkState, Reconnect
 from sightline.clients.streams.results import Packet, StreamFrame, VideoFormat, VideoSink
 from sightline.clients.streams.timeline import Timeline, TimestampJump
@@ -84,7 +84,10 @@ def stream_error(source: Source, error: Exception) -> StreamError:
 
 
 class CameraReader(threading.Thread):
-    """Reads one source until stopped; its state may be looked at from any thread."""
+    """Reads one source until stopped; its state may be looked at from any thread.
+
+    new_frame: makes the frames into which pictures are unpacked, for instance slots of a client's shared memory.
+    """
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class CameraReader(threading.Thread):
         videos: Sequence[VideoSink] = (),
         transport: str = "tcp",
         pacer: HostPacer | None = None,
+        new_frame: NewFrame = plain_frame,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name=f"camera-{source.name}", daemon=True)
@@ -107,6 +111,7 @@ class CameraReader(threading.Thread):
         self._videos = tuple(videos)
         self._transport = transport
         self._pacer = pacer or HostPacer()
+        self._new_frame = new_frame
         self._now = now
         self._stopping = threading.Event()
         self._epoch = 0
@@ -236,7 +241,7 @@ class CameraReader(threading.Thread):
             pts_seconds,
             now,
             time.time(),
-            frame_from_picture(picture),
+            frame_from_picture(picture, self._new_frame),
             picture.is_corrupt,
         )
         for video in self._videos:

@@ -14,6 +14,7 @@ from sightline.clients.streams.counters import Histogram
 from sightline.clients.streams.gate import ServerGate
 from sightline.clients.streams.lane import Lane, Pending, Submitter
 from sightline.clients.streams.names import Source, checked
+from sightline.clients.streams.pictures import plain_frame
 from sightline.clients.streams.reconnect import HostPacer, LinkState
 from sightline.clients.streams.results import StreamFrame, StreamResult, StreamSink, VideoSink
 from sightline.clients.streams.source import OPEN_TIMEOUT_SECONDS, CameraReader, require_av
@@ -76,7 +77,15 @@ class Watch:
             for _ in self.sources
         ]
         self._readers = [
-            CameraReader(i, source, lane.offer, videos=self._videos, transport=transport, pacer=pacer)
+            CameraReader(
+                i,
+                source,
+                lane.offer,
+                videos=self._videos,
+                transport=transport,
+                pacer=pacer,
+                new_frame=getattr(client, "frame_slot", plain_frame),
+            )
             for i, (source, lane) in enumerate(zip(self.sources, self._lanes, strict=True))
         ]
         self._worker = threading.Thread(target=self._work, name="watch-results", daemon=True)
@@ -204,8 +213,14 @@ class Watch:
             "server": self._gate.state,
             "uptime_seconds": round(now - self._started_at, 1),
             "output_errors": dict(self._output_errors),
+            "transport": self._transport(),
             "cameras": cameras,
         }
+
+    def _transport(self) -> dict[str, int]:
+        """The client's counters of shared memory, where it has any."""
+        stats = getattr(self._client, "stats", None)
+        return stats().to_dict() if stats else {}
 
     def _camera_state(self, index: int, now: float) -> dict[str, Any]:
         reader, lane = self._readers[index], self._lanes[index]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline cameras` and `sightline perf`."""
+"""`sightline cameras`, `sightline perf` and `sightline bench`."""
 
 from __future__ import annotations
 
@@ -39,8 +39,26 @@ Examples:
 """
 
 
+BENCH_HELP = """Time the C core against the packages that people use: one thread, in turns, results checked equal first.
+
+The groups of kernels are nms, heads, masks, rle, letterbox and tracks: kernels.json and kernels.png. Three more start a
+real server and write a file of their name: stages (what a native stage costs), transport (a tensor, there and back) and
+serving (the whole ensemble in the client's own process). The peers come with: pip install 'sightline[bench]'; a group
+whose peer is missing is named and left out.
+
+Examples:
+
+    sightline bench
+
+    sightline bench nms rle --output results
+
+    sightline bench stages transport serving
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
+    app.command("bench", help=BENCH_HELP)(_bench)
     app.command("cameras", help=CAMERAS_HELP)(_cameras)
     app.command("perf", help=PERF_HELP)(_perf)
 
@@ -92,3 +110,17 @@ def _perf(
     from sightline.perf.analyzer.command import Plan, parsed_concurrencies, perf
 
     perf(Plan(model, server, parsed_concurrencies(concurrency), input_kind, seconds, output, tax))
+
+
+def _bench(
+    groups: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="nms, heads, masks, rle, letterbox, tracks; all where none is named.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("perf_output"),
+) -> None:
+    from sightline.perf.kernels.command import bench
+
+    bench(groups or [], output)

@@ -225,7 +225,7 @@ class TestRealRun:
             assert stage["failed"] == 0
             assert stage["requests"] > 0
             assert stage["infer_ms"] > 0
-        assert {*stages, "tritonserver", "perf_analyzer"} <= point["cpu_ms_a_frame"].keys()
+        assert {"tritonserver", "perf_analyzer"} <= point["cpu_ms_a_frame"].keys()
 
     def test_serving_tax(self, run: tuple[Path, str]) -> None:
         tax = json.loads((run[0] / "perf.json").read_text())["serving_tax"]
@@ -237,7 +237,7 @@ class TestRealRun:
         assert tax["ratio"] > 0
         if tax["bare_core_share"] > 0.95:
             assert tax["ratio"] < 1.2
-        assert tax["served_cpu_ms_a_frame"]["street_detect_network"] > 0.5 * tax["bare_cpu_ms_a_frame"]
+        assert tax["served_cpu_ms_a_frame"]["tritonserver"] > 0.5 * tax["bare_cpu_ms_a_frame"]
 
     def test_picture(self, run: tuple[Path, str]) -> None:
         from PIL import Image

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -16,6 +14,7 @@ from sightline import __version__
 from sightline.errors import OutputError
 from sightline.perf.analyzer.report import LoadPoint
 from sightline.perf.analyzer.tax import ServingTax
+from sightline.perf.machine import machine
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def document(setting: Setting, points: Sequence[LoadPoint], tax: ServingTax | No
     return {
         "sightline": __version__,
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": _machine(),
+        "machine": machine(),
         **asdict(setting),
         "points": [_point(point) for point in points],
         "serving_tax": _tax(tax) if tax else None,
@@ -53,24 +52,6 @@ def write_document(content: dict[str, Any], path: Path) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "system": platform.platform(),
-        "load_average": os.getloadavg()[0],
-    }
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _point(point: LoadPoint) -> dict[str, Any]:

@@ -14,7 +14,7 @@ BIN     := .venv/bin
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
-INPUTS := pyproject.toml CMakeLists.txt deploy/setup.sh $(shell find preprocess_ext deploy/native -name '*.[ch]' -o -name '*.pyx' -o -name '*.pxd')
+INPUTS := pyproject.toml CMakeLists.txt deploy/setup.sh $(shell find preprocess_ext builders clients deploy -name '*.[ch]' -o -name '*.cpp' -o -name '*.map' -o -name '*.pyx' -o -name '*.pxd' -o -name CMakeLists.txt)
 
 .venv/.demo: $(INPUTS)
 	PYTHON=$(PYTHON) sh deploy/setup.sh demo

@@ -28,6 +28,11 @@ can_embed() { # the embedded server's Python stages load libpython
 }
 can_build() { command -v cc && "$python" -c 'import os, sysconfig; assert os.path.exists(sysconfig.get_path("include") + "/Python.h")'; }
 
+can_fuzz() { # clang with libFuzzer
+    echo 'int LLVMFuzzerTestOneInput(const char *d, unsigned long n); int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return !d && n; }' |
+        clang -fsanitize=fuzzer,address,undefined -x c - -o /dev/null
+}
+
 name=$(basename "$python")
 need "$name" command -v "$python"
 need "$name-venv" has_venv
@@ -37,6 +42,13 @@ need "gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-
 need libb64-0d has_library libb64.so.0d
 if [ "$what" = test ]; then
     need openssl command -v openssl
+    need g++ command -v g++
+    need "clang libclang-rt-dev" can_fuzz
+    need valgrind command -v valgrind
+    if [ "$(uname -m)" = x86_64 ]; then
+        need "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" command -v aarch64-linux-gnu-gcc
+        need qemu-user command -v qemu-aarch64
+    fi
     need chromium sh -c 'command -v chromium || command -v google-chrome'
 fi
 

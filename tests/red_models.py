@@ -85,7 +85,7 @@ _FILES = {"IMAGE": ("TYPE_UINT8", "-1")}
 _FRAMES = {"FRAME": ("TYPE_UINT8", "-1"), "FRAME_INFO": ("TYPE_INT32", "4")}
 
 
-def write_repository(folder: Path) -> Path:
+def write_repository(folder: Path, instances: int = 1) -> Path:
     """Ensembles `red` and `red_frames`, each over one Python model; at most QUEUE_SIZE requests wait."""
     for name, stage, inputs in (("red", "red_decode", _FILES), ("red_frames", "red_letterbox", _FRAMES)):
         (folder / stage / "1").mkdir(parents=True)
@@ -93,6 +93,7 @@ def write_repository(folder: Path) -> Path:
         (folder / stage / "config.pbtxt").write_text(
             f'name: "{stage}"\nbackend: "python"\nmax_batch_size: 1\n'
             f"{_tensors('input', inputs)}{_tensors('output', _OUTPUTS)}"
+            f"instance_group {{ kind: KIND_CPU count: {instances} }}\n"
             f"dynamic_batching {{ default_queue_policy {{ max_queue_size: {QUEUE_SIZE} }} }}\n",
             encoding="utf-8",
         )

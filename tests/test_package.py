@@ -56,13 +56,32 @@ def test_package_data(names: set[str]) -> None:
         data = {f"{target}/{path}" for path in _tracked(ROOT / room) if path.suffix in DATA}
         assert {name for name in data if "CMakeLists" not in name} <= names
     assert "sightline/py.typed" in names
-    assert "sightline/preprocess_ext/_core.pyi" in names
+    shells = (ROOT / "preprocess_ext").glob("_*.pyx")
+    assert {f"sightline/preprocess_ext/{path.stem}.pyi" for path in shells} <= names
 
 
 def test_native_libraries(names: set[str]) -> None:
-    room = "sightline/preprocess_ext/"
-    assert len([name for name in names if name.startswith(f"{room}_core.") and name.endswith(".so")]) == 1
-    assert "sightline/deploy/native/libsightline_argfile.so" in names
+    for shell in (ROOT / "preprocess_ext").glob("_*.pyx"):
+        start = f"sightline/preprocess_ext/{shell.stem}."
+        assert len([name for name in names if name.startswith(start) and name.endswith(".so")]) == 1
+    assert (
+        len(
+            [
+                name
+                for name in names
+                if name.startswith("sightline/clients/inprocess/_host.") and ".so" in name
+            ]
+        )
+        == 1
+    )
+    libraries = {
+        "sightline/preprocess_ext/libsightline_core.so",
+        "sightline/builders/backend/libtriton_sightline.so",
+        "sightline/deploy/deepstream/libsightline_deepstream_8.so",
+        "sightline/deploy/deepstream/libsightline_deepstream_9.so",
+        "sightline/deploy/native/libsightline_argfile.so",
+    }
+    assert libraries <= names
 
 
 def test_no_sources_and_no_tests(names: set[str]) -> None:

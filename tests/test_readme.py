@@ -124,7 +124,9 @@ def test_figures_are_the_measured_ones() -> None:
     inside = json.loads((ROOT / "docs/serving.json").read_text())["rows"][0]
     ways = {row["way"]: row for row in json.loads((ROOT / "docs/transport.json").read_text())["rows"]}
     stages = json.loads((ROOT / "docs/stages.json").read_text())["rows"]
+    p50 = {point["concurrency"]: point["p50_ms"] for point in perf["points"]}
     shown = [
+        f"p50 {p50[4]:.0f} ms with four requests in flight; {p50[1]:.0f} ms for one alone",
         f"**Serving tax: {tax['ratio']:.2f} of the bare speed is left**",
         f"({statistics.median(tax['bare_frames_per_second']):.0f} frames/s, five rounds in turns, "
         f"{min(tax['ratios']):.2f} to {max(tax['ratios']):.2f})",

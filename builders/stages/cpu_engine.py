@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs an OpenVINO engine with one thread: what the network stage, the builder and the bench share."""
+"""Runs an OpenVINO engine with one thread: what the builder, the bench and the native stage's tests share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from sightline.errors import MissingDependencyError
 ENGINE_FILE = "model.xml"
 
 # One thread an instance. Pinning is off: each process would pin itself to the same first core.
-# fp32 arithmetic: bf16, the default on newer processors, has 8 bits, which is 2 pixels at 384.
 SETTINGS: dict[str, Any] = {
     "PERFORMANCE_HINT": "LATENCY",
     "INFERENCE_NUM_THREADS": 1,
     "NUM_STREAMS": 1,
     "ENABLE_CPU_PINNING": False,
-    "INFERENCE_PRECISION_HINT": "f32",
 }
+
+
+def arithmetic(precision: str) -> str:
+    """OpenVINO's name of the arithmetic that an engine of the card's precision runs in: f32 or bf16.
+
+    Only where the card says so: bf16, OpenVINO's default on newer processors, has 8 bits, which is 2 pixels at 384.
+    """
+    return "bf16" if precision == "bf16" else "f32"
 
 
 def import_openvino() -> Any:
@@ -38,10 +44,11 @@ def import_openvino() -> Any:
 class CpuEngine:
     """A compiled network that takes one image a run."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, precision: str = "fp32") -> None:
         ov = import_openvino()
         self._tensor = ov.Tensor
-        self._compiled = ov.Core().compile_model(str(path), "CPU", SETTINGS)
+        settings = {**SETTINGS, "INFERENCE_PRECISION_HINT": arithmetic(precision)}
+        self._compiled = ov.Core().compile_model(str(path), "CPU", settings)
         self._request = self._compiled.create_infer_request()
         self.input_shape: tuple[int, ...] = tuple(self._compiled.input(0).shape)
         self.output_shapes = tuple(tuple(output.shape) for output in self._compiled.outputs)
@@ -63,6 +70,6 @@ class CpuEngine:
         self._request.infer()
 
 
-def open_engine(path: Path) -> CpuEngine:
-    """Compile the engine file for one thread. Raises RuntimeError where OpenVINO cannot."""
-    return CpuEngine(path)
+def open_engine(path: Path, precision: str = "fp32") -> CpuEngine:
+    """Compile the engine file for one thread. precision: the card's. Raises RuntimeError where OpenVINO cannot."""
+    return CpuEngine(path, precision)

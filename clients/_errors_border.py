@@ -158,7 +158,8 @@ def clean_text(text: str, model: str = "") -> str:
     text = ERROR_PREFIX.sub("", text)
     base = model.removesuffix("_frames")
     if base:
-        text = re.sub(rf"\b{re.escape(base)}_(?:{'|'.join(STAGES)})(?:_\d+_\d+)?\b", base, text)
+        stages = "|".join(STAGES)
+        text = re.sub(rf"\b{re.escape(base)}(?:_v\d+)?_(?:{stages})(?:_\d+_\d+)?\b", base, text)
     return _short(text)
 
 

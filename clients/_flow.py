@@ -9,14 +9,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sightline.clients import _sharing, _wire
-from sightline.clients._images import ImageLike, item_from
+from sightline.clients import _answers, _sharing, _wire
+from sightline.clients._images import ImageLike, item_from, size_of
 from sightline.clients._session import INPROC, Session
-from sightline.errors import InferenceError, ModelNotFoundError, ProtocolError, ServerUnavailable
+from sightline.errors import (
+    BadInputError,
+    InferenceError,
+    ModelNotFoundError,
+    ProtocolError,
+    ServerUnavailable,
+)
 from sightline.frame import Frame
-from sightline.results import Detections
+from sightline.results import Classification, ClassMap, Detections, Embedding, Result
 
 LABELS_AGE_SECONDS = 60.0  # a model may be built anew behind an idle client
 
@@ -24,27 +30,57 @@ T = TypeVar("T")
 Flow = Generator[_wire.Operation, Any, T]
 
 
-def detect(session: Session, model: str, image: ImageLike) -> Flow[Detections]:
-    """Detections of one image."""
+def infer(session: Session, model: str, image: ImageLike, method: str = "infer") -> Flow[Result]:
+    """What the model says about one image; `method` of a client tells what is expected, see _answers.question."""
     model = _wire.checked_model(model)
     item = item_from(image)
     try:
         description = yield from description_of(session, model)
+        asked = _answers.question(model, description, method)
         if isinstance(item, Frame):
-            answer = yield from _sharing.infer_frame(session, model, item, description.rows)
+            answer = yield from _sharing.infer_frame(session, asked, item)
         else:
-            answer = yield _wire.image_request(model, item)
+            outputs = tuple(_wire.Output(name) for name in asked.outputs)
+            answer = yield _wire.image_request(model, item, outputs)
+        results = asked.results(answer, lambda _: size_of(item))
+        if len(results) != 1:
+            raise ProtocolError(f"the answer has {len(results)} items; one was asked for")
     except ServerUnavailable:
         session.forget_server()
         raise
+    except ProtocolError:
+        session.models.pop(model, None)  # it may have been built anew, for another task
+        raise
     except ModelNotFoundError as error:
         raise (yield from _with_known_models(session, model, error)) from error
-    results = _wire.detections_from_answer(answer, description.labels)
-    if len(results) != 1:
-        raise ProtocolError(f"the answer has {len(results)} items; one was asked for")
-    if isinstance(results[0], Detections):
-        return results[0]
-    raise results[0]
+    if isinstance(results[0], BadInputError):
+        raise results[0]
+    return results[0]
+
+
+def detect(session: Session, model: str, image: ImageLike) -> Flow[Detections]:
+    """Detections of one image."""
+    return cast("Flow[Detections]", infer(session, model, image, "detect"))
+
+
+def segment(session: Session, model: str, image: ImageLike) -> Flow[Detections]:
+    """Detections with masks of one image."""
+    return cast("Flow[Detections]", infer(session, model, image, "segment"))
+
+
+def classify(session: Session, model: str, image: ImageLike) -> Flow[Classification]:
+    """Classes of one image."""
+    return cast("Flow[Classification]", infer(session, model, image, "classify"))
+
+
+def semantic(session: Session, model: str, image: ImageLike) -> Flow[ClassMap]:
+    """Class map of one image."""
+    return cast("Flow[ClassMap]", infer(session, model, image, "semantic"))
+
+
+def embed(session: Session, model: str, image: ImageLike) -> Flow[Embedding]:
+    """Embedding of one image."""
+    return cast("Flow[Embedding]", infer(session, model, image, "embed"))
 
 
 def description_of(session: Session, model: str) -> Flow[_wire.Description]:
@@ -59,10 +95,10 @@ def description_of(session: Session, model: str) -> Flow[_wire.Description]:
     return description
 
 
-def labels(session: Session, model: str) -> Flow[tuple[str, ...]]:
-    """Class names of the model, with helpful errors."""
+def described(session: Session, model: str) -> Flow[_wire.Description]:
+    """What the model tells of itself, with helpful errors."""
     try:
-        return (yield from description_of(session, model)).labels
+        return (yield from description_of(session, model))
     except ModelNotFoundError as error:
         raise (yield from _with_known_models(session, model, error)) from error
 

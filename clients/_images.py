@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 ImageLike = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, NDArray[np.uint8], Frame, "Image.Image"
 ]
+
+_ORIENTATION_TAG = 0x0112
+_FIRST_TURNED, _LAST_TURNED = 5, 8  # EXIF orientations that exchange width and height
+# Where a PNG may say how it is turned, even behind its pixels: Pillow decodes them all to find out.
+_PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 
 def item_from(image: ImageLike) -> bytes | Frame:
@@ -41,6 +47,30 @@ def item_from(image: ImageLike) -> bytes | Frame:
         f"image is a {type(image).__name__}; it must be a path, the bytes of a JPEG, PNG or WebP file, "
         "an RGB array of shape (height, width, 3), a PIL image or a Frame"
     )
+
+
+def size_of(item: bytes | Frame) -> tuple[int, int]:
+    """Width and height, upright, of what was sent; a file's from its header. Raises BadInputError."""
+    if isinstance(item, Frame):
+        return item.width, item.height
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(item), formats=("JPEG", "PNG", "WEBP")) as opened:
+            width, height = opened.size
+            may_be_turned = opened.format != "PNG" or any(mark in item for mark in _PNG_MARKS)
+            turned = may_be_turned and _orientation(opened) >= _FIRST_TURNED
+    except Exception as error:  # Pillow raises many types on damaged files
+        raise BadInputError(f"the size of the image cannot be read: {error}") from error
+    return (height, width) if turned else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF block does not spoil the picture; the server sees it so too
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= _LAST_TURNED else 1
 
 
 def _file_bytes(path: Path) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sightline.clients._flow import Flow
 from sightline.clients._session import Deadline
@@ -14,26 +14,28 @@ from sightline.clients._transport import Cancel, Transport
 from sightline.errors import Cancelled, DeadlineExceeded
 from sightline.results import Detections
 
+T = TypeVar("T")
 
-class PendingDetection:
-    """The detections of one image, some time later. Safe for threads.
+
+class PendingResult(Generic[T]):
+    """What a model says about one image, some time later. Safe for threads.
 
     Callbacks run in the connection's own thread: keep them short and never wait for another request in one.
     """
 
-    def __init__(self, flow: Flow[Detections], transport: Transport, deadline: Deadline) -> None:
+    def __init__(self, flow: Flow[T], transport: Transport, deadline: Deadline) -> None:
         self._flow = flow
         self._transport = transport
         self._deadline = deadline
-        self._future: concurrent.futures.Future[Detections] = concurrent.futures.Future()
+        self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._lock = threading.Lock()
         self._step = 0
         self._cancel_step: Cancel | None = None
         self._cancelled = False
         self._advance(None, None)
 
-    def result(self, timeout: float | None = None) -> Detections:
-        """Wait at most `timeout` seconds, no longer than the request. Raises what `Client.detect` does."""
+    def result(self, timeout: float | None = None) -> T:
+        """Wait at most `timeout` seconds, no longer than the request. Raises what the client's method does."""
         try:
             return self._future.result(timeout)
         except concurrent.futures.TimeoutError as error:
@@ -67,7 +69,7 @@ class PendingDetection:
             cancel()
         return True
 
-    def add_done_callback(self, callback: Callable[[PendingDetection], None]) -> None:
+    def add_done_callback(self, callback: Callable[[PendingResult[T]], None]) -> None:
         """Call `callback(self)` when done; at once when that is already so."""
         self._future.add_done_callback(lambda _: callback(self))
 
@@ -102,3 +104,7 @@ class PendingDetection:
             cancelled = self._cancelled
         if cancelled:
             cancel()
+
+
+class PendingDetection(PendingResult[Detections]):
+    """The detections of one image, some time later."""

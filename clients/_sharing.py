@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sightline.clients import _wire
+from sightline.clients._answers import Question
 from sightline.clients._errors_border import (
     RegionKnownError,
     RegionUnknownError,
@@ -36,6 +37,7 @@ from sightline.errors import (
 from sightline.frame import ColourSpace, Frame, PixelFormat, frame_bytes
 
 DEFAULT_ROWS = 1_024  # of results, where the model does not say how many there may be
+_SLOT_BEHIND_BYTES = 32  # behind a slot's frame for each of DEFAULT_ROWS: boxes, classes or an embedding
 SWEEP_EVERY_SECONDS = 60.0
 _PAGE_BYTES = 4_096
 
@@ -62,25 +64,34 @@ def frame_slot(
     """A frame to be filled in, in a region where there is one within the time, else in plain memory."""
     size_bytes = frame_bytes(width, height, pixel_format)
     if width > 0 and height > 0 and session.may_share_memory():
-        region = session.ring.take_waiting(_region_bytes(size_bytes, DEFAULT_ROWS), wait_seconds)
+        region = session.ring.take_waiting(
+            _region_bytes(size_bytes, DEFAULT_ROWS * _SLOT_BEHIND_BYTES), wait_seconds
+        )
         if region is not None:
             lease = Lease(session.ring, region, size_bytes)
             return FrameSlot(lease.array(), width, height, pixel_format, colour, lease)
     return Frame(np.empty(max(size_bytes, 0), np.uint8), width, height, pixel_format, colour)
 
 
-def infer_frame(session: Session, model: str, frame: Frame, rows: int) -> Flow[_wire.Answer]:
-    """Outputs for a raw frame, of at most so many objects where that is known (else 0)."""
+def infer_frame(session: Session, asked: Question, frame: Frame) -> Flow[_wire.Answer]:
+    """Outputs for a raw frame."""
+    rooms = asked.rooms(frame, DEFAULT_ROWS)
     if session.may_share_memory():
-        held = yield from _hold(session, frame, rows or DEFAULT_ROWS)
+        held = yield from _hold(session, frame, rooms)
         if held is not None:
-            return (yield from _infer_held(session, model, frame, *held, rows or DEFAULT_ROWS))
+            return (yield from _infer_held(session, asked, frame, *held, rooms))
     if session.protocol == INPROC:
         session.ring.count("frames_in_place")
     else:
         session.ring.count("socket_requests", *(["fallbacks"] if session.shared_memory != "off" else []))
-    answer: _wire.Answer = yield _wire.frame_request(model, frame)
+    answer: _wire.Answer = yield _plain_request(asked, frame)
     return answer
+
+
+def _plain_request(asked: Question, frame: Frame, region: str = "") -> _wire.Infer:
+    """The results come over the socket."""
+    outputs = tuple(_wire.Output(name) for name in asked.outputs)
+    return _wire.frame_request(asked.model, frame, region, outputs)
 
 
 def unregister_all(session: Session) -> Flow[None]:
@@ -97,8 +108,8 @@ def unregister_all(session: Session) -> Flow[None]:
         region.leave()
 
 
-def _region_bytes(frame_size_bytes: int, rows: int) -> int:
-    return _results_at(frame_size_bytes) + _wire.result_area_bytes(rows)
+def _region_bytes(frame_size_bytes: int, results_bytes: int) -> int:
+    return _results_at(frame_size_bytes) + results_bytes
 
 
 def _results_at(frame_size_bytes: int) -> int:
@@ -106,13 +117,15 @@ def _results_at(frame_size_bytes: int) -> int:
     return -(-frame_size_bytes // _PAGE_BYTES) * _PAGE_BYTES
 
 
-def _hold(session: Session, frame: Frame, rows: int) -> Flow[tuple[Region, Release] | None]:
+def _hold(
+    session: Session, frame: Frame, rooms: tuple[_wire.Room, ...]
+) -> Flow[tuple[Region, Release] | None]:
     """A region that holds the frame, and what ends that; None where there is no region."""
     lease = frame.lease if isinstance(frame, FrameSlot) else None
     if lease is not None and lease.ring is session.ring and lease.claim():
         session.ring.count("frames_in_place")
         return lease.region, lease.release
-    size_bytes = _region_bytes(frame.data.size, rows)
+    size_bytes = _region_bytes(frame.data.size, _wire.result_area_bytes(rooms))
     region = session.ring.take(size_bytes)
     if (
         region is None and session.ring.retired
@@ -128,12 +141,17 @@ def _hold(session: Session, frame: Frame, rows: int) -> Flow[tuple[Region, Relea
 
 
 def _infer_held(
-    session: Session, model: str, frame: Frame, region: Region, release: Release, rows: int
+    session: Session,
+    asked: Question,
+    frame: Frame,
+    region: Region,
+    release: Release,
+    rooms: tuple[_wire.Room, ...],
 ) -> Flow[_wire.Answer]:
     """Outputs for a frame that lies in the region. Unanswered, the server may use it for ever, so it is given up."""
     answered = False
     try:
-        answer = yield from _infer_region(session, model, frame, region, rows)
+        answer = yield from _infer_region(session, asked, frame, region, rooms)
         answered = True
         return answer
     except (BadInputError, ModelNotFoundError):
@@ -144,37 +162,38 @@ def _infer_held(
 
 
 def _infer_region(
-    session: Session, model: str, frame: Frame, region: Region, rows: int
+    session: Session, asked: Question, frame: Frame, region: Region, rooms: tuple[_wire.Room, ...]
 ) -> Flow[_wire.Answer]:
     """Outputs for a frame that lies in the region, which is registered first where it is not."""
     for _ in range(3):
         if not region.registered and not (yield from _register(session, region)):
             break
-        outputs = _outputs_of(session, model, frame, region, rows)
+        outputs = _outputs_of(session, asked, frame, region, rooms)
+        request = _wire.frame_request(asked.model, frame, region.name, outputs)
         try:
-            answer = yield _wire.frame_request(model, frame, region.name, outputs)
+            answer = yield request if outputs else _plain_request(asked, frame, region.name)
         except RegionUnknownError:  # the server was started anew since
             session.ring.forget_registrations()
             session.forget_server()
             continue
         except ResultsRefusedError:
-            session.unshared_results.add(model)
+            session.unshared_results.add(asked.model)
             continue
         session.ring.count("shared_requests", *(["shared_results"] if outputs else []))
         return _wire.answer_from_region(answer, outputs, region.data)
     session.ring.count("fallbacks", "socket_requests")
-    answer = yield _wire.frame_request(model, frame)
+    answer = yield _plain_request(asked, frame)
     return answer  # type: ignore[no-any-return]
 
 
 def _outputs_of(
-    session: Session, model: str, frame: Frame, region: Region, rows: int
+    session: Session, asked: Question, frame: Frame, region: Region, rooms: tuple[_wire.Room, ...]
 ) -> tuple[_wire.Output, ...]:
     """Where the results go; nowhere special where they have no room in the region."""
     offset = _results_at(frame.data.size)
-    if model in session.unshared_results or offset + _wire.result_area_bytes(rows) > region.size_bytes:
+    if asked.model in session.unshared_results or offset + _wire.result_area_bytes(rooms) > region.size_bytes:
         return ()
-    return _wire.shared_outputs(region.name, offset, rows)
+    return _wire.shared_outputs(region.name, offset, rooms)
 
 
 def _register(session: Session, region: Region) -> Flow[bool]:

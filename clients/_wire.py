@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from sightline.errors import BadInputError, ProtocolError
 from sightline.frame import Frame
-from sightline.results import Detections
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+TASK_NAME = re.compile(r"[a-z_]{0,32}")
 MAX_DESCRIPTION_CHARACTERS = 1 << 20
 MAX_LABELS = 65_536
 MAX_ROWS = 30_000
@@ -39,7 +39,7 @@ NUMPY_TYPES = {
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
 }
-_RESULT_ROWS = (("BOXES", 16), ("SCORES", 4), ("CLASSES", 4))  # bytes of a row
+_STAGE = re.compile(rf"(.+?)(?:_v\d+)?_(?:{'|'.join(STAGES)})")
 
 Answer = Mapping[str, NDArray[Any]]
 
@@ -64,6 +64,14 @@ class Output:
     region: str = ""
     offset: int = 0
     size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Room:
+    """An output and the bytes that it takes at most; None: a text, whose bytes come with the answer."""
+
+    name: str
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,14 +159,14 @@ def checked_model(name: str) -> str:
     return name
 
 
-def image_request(model: str, encoded: bytes) -> Infer:
-    """Ask for the detections of one encoded file."""
+def image_request(model: str, encoded: bytes, outputs: tuple[Output, ...] = ()) -> Infer:
+    """Ask what is in one encoded file."""
     array = np.frombuffer(encoded, np.uint8).reshape(1, -1)
-    return Infer(model, (Tensor("IMAGE", "UINT8", array.shape, array),))
+    return Infer(model, (Tensor("IMAGE", "UINT8", array.shape, array),), outputs)
 
 
 def frame_request(model: str, frame: Frame, region: str = "", outputs: tuple[Output, ...] = ()) -> Infer:
-    """Ask for the detections of one raw frame, which lies in the region where one is named."""
+    """Ask what is in one raw frame, which lies in the region where one is named."""
     shape = (1, frame.data.size)
     info = Tensor("FRAME_INFO", "INT32", (1, 4), frame.info.reshape(1, 4))
     if region:
@@ -168,19 +176,21 @@ def frame_request(model: str, frame: Frame, region: str = "", outputs: tuple[Out
     return Infer(f"{model}_frames", (pixels, info), outputs)
 
 
-def result_area_bytes(rows: int) -> int:
-    """Room for the results of one frame with so many objects at most."""
-    return sum(_aligned(rows * size) for _, size in _RESULT_ROWS) + ALIGNMENT_BYTES
+def result_area_bytes(rooms: Sequence[Room]) -> int:
+    """Room for the results of one frame."""
+    return sum(_aligned(room.size_bytes) for room in rooms)
 
 
-def shared_outputs(region: str, offset: int, rows: int) -> tuple[Output, ...]:
-    """The outputs of a frame's request, one behind the other in the region; ERROR, a text, stays on the socket."""
-    outputs = [Output("COUNT", region, offset, 4)]
-    offset += ALIGNMENT_BYTES
-    for name, size in _RESULT_ROWS:
-        outputs.append(Output(name, region, offset, rows * size))
-        offset += _aligned(rows * size)
-    return (*outputs, Output("ERROR"))
+def shared_outputs(region: str, offset: int, rooms: Sequence[Room]) -> tuple[Output, ...]:
+    """The outputs of a frame's request, one behind the other in the region; those without room stay on the socket."""
+    outputs = []
+    for room in rooms:
+        is_there = room.size_bytes is not None
+        outputs.append(
+            Output(room.name, region, offset, room.size_bytes or 0) if is_there else Output(room.name)
+        )
+        offset += _aligned(room.size_bytes)
+    return tuple(outputs)
 
 
 def answer_from_region(
@@ -229,20 +239,25 @@ def _array_at(data: NDArray[np.uint8], output: Output, placed: Placed) -> NDArra
     return data[output.offset : output.offset + size_bytes].view(dtype).reshape(placed.shape).copy()
 
 
-def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+def _aligned(size_bytes: int | None) -> int:
+    return -(-(size_bytes or 0) // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a model tells of itself. rows: the most objects that it answers with, 0 where it does not say."""
+    """What a model tells of itself; '' and 0 where it does not.
+
+    rows: the most objects that it answers with. top: the most classes that it answers with.
+    """
 
     labels: tuple[str, ...] = ()
     rows: int = 0
+    task: str = ""
+    top: int = 0
 
 
 def description_from_parameters(parameters: Mapping[str, str]) -> Description:
-    """Labels and limits out of a model's configuration; none where it has none. Raises ProtocolError."""
+    """Task, labels and limits out of a model's configuration; none where it has none. Raises ProtocolError."""
     text = parameters.get("sightline", "")
     if not text:
         return Description()
@@ -252,7 +267,7 @@ def description_from_parameters(parameters: Mapping[str, str]) -> Description:
         )
     try:
         told = json.loads(text)
-        labels = told.get("labels", [])
+        labels, task = told.get("labels", []), told.get("task", "")
         limits = told.get("limits")
     except (ValueError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"the model's description is not a JSON object: {error}") from error
@@ -262,69 +277,24 @@ def description_from_parameters(parameters: Mapping[str, str]) -> Description:
         or not all(isinstance(v, str) for v in labels)
     ):
         raise ProtocolError(f"the model's labels must be a list of at most {MAX_LABELS} texts")
-    rows = limits.get("detections") if isinstance(limits, dict) else 0
-    return Description(tuple(labels), rows if isinstance(rows, int) and 0 < rows <= MAX_ROWS else 0)
+    if not isinstance(task, str) or not TASK_NAME.fullmatch(task):
+        raise ProtocolError("the model's task must be a short word")
+    return Description(
+        tuple(labels), _limit(limits, "detections", MAX_ROWS), task, _limit(limits, "top", MAX_LABELS)
+    )
+
+
+def _limit(limits: Any, name: str, most: int) -> int:
+    value = limits.get(name) if isinstance(limits, dict) else 0
+    return value if isinstance(value, int) and 0 < value <= most else 0
 
 
 def public_models(names: Sequence[str]) -> list[str]:
-    """The models that people ask for: stages of another model in the list are left out."""
+    """The models that people ask for: stages of another model in the list (NAME_STAGE, NAME_vN_STAGE) are left out."""
     known = set(names)
-    stages = {f"{name}_{stage}" for name in known for stage in STAGES}
-    return sorted(known - stages)
+    return sorted(name for name in known if not _is_stage(name, known))
 
 
-def detections_from_answer(answer: Answer, labels: tuple[str, ...]) -> list[Detections | BadInputError]:
-    """One result for each item of the request. Raises ProtocolError when the answer breaks the contract.
-
-    A count of -1 marks an item that could not be used; its place holds the error.
-    """
-    counts = _output(answer, "COUNT", np.int32, 2)
-    items = len(counts)
-    boxes = _output(answer, "BOXES", np.float32, 3)
-    scores = _output(answer, "SCORES", np.float32, 2)
-    classes = _output(answer, "CLASSES", np.int32, 2)
-    rows = scores.shape[1]
-    if (
-        counts.shape != (items, 1)
-        or boxes.shape != (items, rows, 4)
-        or not (scores.shape == classes.shape == (items, rows))
-    ):
-        raise ProtocolError(
-            f"the answer's shapes do not fit: COUNT {counts.shape}, BOXES {boxes.shape}, "
-            f"SCORES {scores.shape}, CLASSES {classes.shape}"
-        )
-    results: list[Detections | BadInputError] = []
-    for item, count in enumerate(counts[:, 0].tolist()):
-        if count == -1:
-            results.append(BadInputError(_item_error(answer, item)))
-        elif 0 <= count <= rows:
-            results.append(
-                Detections(boxes[item, :count], scores[item, :count], classes[item, :count], labels)
-            )
-        else:
-            raise ProtocolError(f"the answer counts {count} objects but has {rows} rows")
-    return results
-
-
-def _output(answer: Answer, name: str, dtype: type[np.generic], dimensions: int) -> NDArray[Any]:
-    array = answer.get(name)
-    if array is None:
-        raise ProtocolError(f"the answer has no {name}; it has {', '.join(answer) or 'nothing'}")
-    if array.size == 0 and array.ndim == dimensions:
-        return array.astype(dtype)  # an empty array over HTTP has lost its type
-    if array.dtype != dtype or array.ndim != dimensions:
-        raise ProtocolError(
-            f"{name} is {array.dtype} of {array.ndim} dimensions; "
-            f"it must be {np.dtype(dtype)} of {dimensions}"
-        )
-    return array
-
-
-def _item_error(answer: Answer, item: int) -> str:
-    try:
-        text = answer["ERROR"].reshape(-1)[item]
-    except (KeyError, IndexError):
-        return "the server could not use this image"
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    return ERROR_PREFIX.sub("", str(text)) or "the server could not use this image"
+def _is_stage(name: str, known: set[str]) -> bool:
+    match = _STAGE.fullmatch(name)
+    return match is not None and match[1] in known

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Literal, TypeVar
 
@@ -16,7 +16,7 @@ from sightline.clients._transport import async_transport_for, run_async
 from sightline.clients.client import BATCH_IN_FLIGHT, CLOSE_SECONDS, CLOSED, session_for
 from sightline.errors import InferenceError, ServerUnavailable
 from sightline.frame import ColourSpace, Frame, PixelFormat
-from sightline.results import Detections
+from sightline.results import Classification, ClassMap, Detections, Embedding, Result
 
 T = TypeVar("T")
 
@@ -54,6 +54,32 @@ class AsyncClient:
         """Objects in one image; see `Client.detect`."""
         return await self._run(_flow.detect(self._session, model, image), timeout_seconds)
 
+    async def segment(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> Detections:
+        """Objects in one image with their masks; see `Client.segment`."""
+        return await self._run(_flow.segment(self._session, model, image), timeout_seconds)
+
+    async def classify(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> Classification:
+        """The best classes of one image; see `Client.classify`."""
+        return await self._run(_flow.classify(self._session, model, image), timeout_seconds)
+
+    async def semantic(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> ClassMap:
+        """The class of each pixel of one image; see `Client.semantic`."""
+        return await self._run(_flow.semantic(self._session, model, image), timeout_seconds)
+
+    async def embed(self, model: str, image: ImageLike, *, timeout_seconds: float | None = None) -> Embedding:
+        """The embedding of one image; see `Client.embed`."""
+        return await self._run(_flow.embed(self._session, model, image), timeout_seconds)
+
+    async def infer(self, model: str, image: ImageLike, *, timeout_seconds: float | None = None) -> Result:
+        """What a model of any task says about one image; see `Client.infer`."""
+        return await self._run(_flow.infer(self._session, model, image), timeout_seconds)
+
     def submit(
         self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
     ) -> asyncio.Task[Detections]:
@@ -66,25 +92,13 @@ class AsyncClient:
         self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
     ) -> list[Detections | InferenceError]:
         """Objects in each image, in order, or its error; see `Client.detect_batch`."""
-        turn = asyncio.Semaphore(BATCH_IN_FLIGHT)
+        return await _batch(lambda image: self.detect(model, image, timeout_seconds=timeout_seconds), images)
 
-        async def one(image: ImageLike) -> Detections | InferenceError:
-            try:
-                return await self.detect(model, image, timeout_seconds=timeout_seconds)
-            except InferenceError as error:
-                return error
-            finally:
-                turn.release()
-
-        tasks: list[asyncio.Task[Detections | InferenceError]] = []
-        try:
-            for image in images:
-                await turn.acquire()
-                tasks.append(asyncio.create_task(one(image)))
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
+    async def infer_batch(
+        self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
+    ) -> list[Result | InferenceError]:
+        """What a model of any task says about each image, in order, or its error; see `Client.infer_batch`."""
+        return await _batch(lambda image: self.infer(model, image, timeout_seconds=timeout_seconds), images)
 
     def frame_slot(
         self,
@@ -102,7 +116,11 @@ class AsyncClient:
 
     async def labels(self, model: str) -> tuple[str, ...]:
         """Class names of the model, by class id; empty where it tells none."""
-        return await self._run(_flow.labels(self._session, model), None)
+        return (await self._run(_flow.described(self._session, model), None)).labels
+
+    async def task(self, model: str) -> str:
+        """What the model does; see `Client.task`."""
+        return (await self._run(_flow.described(self._session, model), None)).task
 
     async def ready(self, model: str | None = None) -> bool:
         """Whether the server, or one model of it, answers and is ready."""
@@ -137,3 +155,28 @@ class AsyncClient:
         await self._transport.open()
         deadline = Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         return await run_async(flow, self._transport, deadline)
+
+
+async def _batch(
+    ask: Callable[[ImageLike], Awaitable[T]], images: Iterable[ImageLike]
+) -> list[T | InferenceError]:
+    """The results in order, with a bounded number of requests under way."""
+    turn = asyncio.Semaphore(BATCH_IN_FLIGHT)
+
+    async def one(image: ImageLike) -> T | InferenceError:
+        try:
+            return await ask(image)
+        except InferenceError as error:
+            return error
+        finally:
+            turn.release()
+
+    tasks: list[asyncio.Task[T | InferenceError]] = []
+    try:
+        for image in images:
+            await turn.acquire()
+            tasks.append(asyncio.create_task(one(image)))
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

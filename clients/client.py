@@ -4,23 +4,24 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Literal, TypeVar
 
 from sightline.clients import _flow, _sharing
 from sightline.clients._images import ImageLike
-from sightline.clients._pending import PendingDetection
+from sightline.clients._pending import PendingDetection, PendingResult
 from sightline.clients._ring import TransportStats
 from sightline.clients._session import INPROC, Deadline, Session, split_address
 from sightline.clients._transport import Transport, run_blocking, transport_for
 from sightline.errors import BadInputError, InferenceError, ServerUnavailable
 from sightline.frame import ColourSpace, Frame, PixelFormat
-from sightline.results import Detections
+from sightline.results import Classification, ClassMap, Detections, Embedding, Result
 
 BATCH_IN_FLIGHT = 8
 CLOSE_SECONDS = 2.0
@@ -43,7 +44,9 @@ def session_for(address: str, protocol: str, shared_memory: str, token: str | No
 
 
 class Client:
-    """Asks a server for detections. Safe for threads; use it as a context manager, or call close().
+    """Asks a server what is in images. Safe for threads; use it as a context manager, or call close().
+
+    `infer` asks a model of any task; `detect`, `segment`, `classify`, `semantic` and `embed` say which one is expected.
 
     A fork of the process cannot use it, and leaves it alone: make a new one there.
 
@@ -85,10 +88,36 @@ class Client:
         """Objects in one image, boxes in its pixels (upright by EXIF).
 
         image: path, bytes of a JPEG, PNG or WebP file, RGB array of shape (height, width, 3), uint8,
-        PIL image or Frame.
-        Raises BadInputError, ModelNotFoundError, ServerUnavailable, DeadlineExceeded or ProtocolError.
+        PIL image or Frame. A model of the task segment is asked for its boxes alone.
+        Raises BadInputError, also for a model of another task, ModelNotFoundError, ServerUnavailable,
+        DeadlineExceeded or ProtocolError.
         """
         return self._run(_flow.detect(self._session, model, image), timeout_seconds)
+
+    def segment(self, model: str, image: ImageLike, *, timeout_seconds: float | None = None) -> Detections:
+        """Objects in one image with their masks; arguments and errors as those of `detect`."""
+        return self._run(_flow.segment(self._session, model, image), timeout_seconds)
+
+    def classify(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> Classification:
+        """The best classes of one image; arguments and errors as those of `detect`."""
+        return self._run(_flow.classify(self._session, model, image), timeout_seconds)
+
+    def semantic(self, model: str, image: ImageLike, *, timeout_seconds: float | None = None) -> ClassMap:
+        """The class of each pixel of one image; arguments and errors as those of `detect`."""
+        return self._run(_flow.semantic(self._session, model, image), timeout_seconds)
+
+    def embed(self, model: str, image: ImageLike, *, timeout_seconds: float | None = None) -> Embedding:
+        """The embedding of one image, to be compared with others; arguments and errors as those of `detect`."""
+        return self._run(_flow.embed(self._session, model, image), timeout_seconds)
+
+    def infer(self, model: str, image: ImageLike, *, timeout_seconds: float | None = None) -> Result:
+        """What the model says about one image, whatever its task; arguments and errors as those of `detect`.
+
+        Detections of detect and segment, a Classification, a ClassMap of semantic, or an Embedding.
+        """
+        return self._run(_flow.infer(self._session, model, image), timeout_seconds)
 
     def submit(
         self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
@@ -97,6 +126,14 @@ class Client:
         self._check_open()
         deadline = Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
         return PendingDetection(_flow.detect(self._session, model, image), self._transport, deadline)
+
+    def submit_infer(
+        self, model: str, image: ImageLike, *, timeout_seconds: float | None = None
+    ) -> PendingResult[Result]:
+        """`submit` for a model of any task; see `infer`."""
+        self._check_open()
+        deadline = Deadline.after(self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        return PendingResult(_flow.infer(self._session, model, image), self._transport, deadline)
 
     def detect_batch(
         self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
@@ -112,17 +149,19 @@ class Client:
         self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
     ) -> Iterator[Detections | InferenceError]:
         """`detect_batch`, one result after the other as they come, in order."""
-        waiting: deque[PendingDetection] = deque()
-        try:
-            for image in images:
-                if len(waiting) >= BATCH_IN_FLIGHT:
-                    yield _outcome(waiting.popleft())
-                waiting.append(self.submit(model, image, timeout_seconds=timeout_seconds))
-            while waiting:
-                yield _outcome(waiting.popleft())
-        finally:
-            for pending in waiting:
-                pending.cancel()
+        return _each(functools.partial(self.submit, model, timeout_seconds=timeout_seconds), images)
+
+    def infer_batch(
+        self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
+    ) -> list[Result | InferenceError]:
+        """`infer` for each image, in order, as `detect_batch` does it."""
+        return list(self.infer_each(model, images, timeout_seconds=timeout_seconds))
+
+    def infer_each(
+        self, model: str, images: Iterable[ImageLike], *, timeout_seconds: float | None = None
+    ) -> Iterator[Result | InferenceError]:
+        """`infer_batch`, one result after the other as they come, in order."""
+        return _each(functools.partial(self.submit_infer, model, timeout_seconds=timeout_seconds), images)
 
     def frame_slot(
         self,
@@ -147,7 +186,11 @@ class Client:
 
     def labels(self, model: str) -> tuple[str, ...]:
         """Class names of the model, by class id; empty where it tells none."""
-        return self._run(_flow.labels(self._session, model), None)
+        return self._run(_flow.described(self._session, model), None).labels
+
+    def task(self, model: str) -> str:
+        """What the model does: 'detect', 'segment', 'classify', 'semantic' or 'embed'; '' where it does not tell."""
+        return self._run(_flow.described(self._session, model), None).task
 
     def ready(self, model: str | None = None) -> bool:
         """Whether the server, or one model of it, answers and is ready."""
@@ -184,7 +227,26 @@ class Client:
             raise ServerUnavailable(CLOSED)
 
 
-def _outcome(pending: PendingDetection) -> Detections | InferenceError:
+def _each(
+    submit: Callable[[ImageLike], PendingResult[T]], images: Iterable[ImageLike]
+) -> Iterator[T | InferenceError]:
+    """The results in order, with a bounded number of requests under way."""
+    waiting: deque[PendingResult[T]] = deque()
+    try:
+        for image in images:
+            if len(waiting) >= BATCH_IN_FLIGHT:
+                outcome = _outcome(waiting.popleft())
+                yield outcome
+            waiting.append(submit(image))
+        while waiting:
+            outcome = _outcome(waiting.popleft())
+            yield outcome
+    finally:
+        for pending in waiting:
+            pending.cancel()
+
+
+def _outcome(pending: PendingResult[T]) -> T | InferenceError:
     try:
         return pending.result()
     except InferenceError as error:

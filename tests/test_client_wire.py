@@ -22,6 +22,7 @@ from PIL import Image
 
 from sightline.builders.stages.images import decode_image
 from sightline.clients import _flow, _sharing, _shm, _wire
+from sightline.clients._answers import detections_from_answer
 from sightline.clients._errors_border import (
     RegionBusyError,
     RegionRefusedError,
@@ -53,7 +54,7 @@ def answer(counts: list[int], rows: int) -> dict[str, Any]:
 
 
 def test_each_item_gets_its_rows_or_its_error() -> None:
-    first, second, third = _wire.detections_from_answer(answer([2, -1, 0], 3), LABELS)
+    first, second, third = detections_from_answer(answer([2, -1, 0], 3), LABELS)
     assert isinstance(first, Detections)
     assert first.boxes.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert isinstance(second, BadInputError)
@@ -82,7 +83,7 @@ def test_each_item_gets_its_rows_or_its_error() -> None:
 def test_malformed_answers(change: dict[str, Any]) -> None:
     values = {name: v for name, v in (answer([1], 3) | change).items() if v is not None}
     with pytest.raises(ProtocolError):
-        _wire.detections_from_answer(values, LABELS)
+        detections_from_answer(values, LABELS)
 
 
 def test_labels_of_a_description() -> None:

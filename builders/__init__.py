@@ -15,17 +15,19 @@ from sightline.lazy import lazy_attributes
 if TYPE_CHECKING:
     from sightline.builders.build import STEPS, BuildReport, repository_from_card
     from sightline.builders.cards import card_from_onnx, card_text
-    from sightline.builders.engine import Engine, engine_from_onnx
+    from sightline.builders.engines.cpu import Engine
+    from sightline.builders.network import CanonicalNetwork, canonical_network
     from sightline.builders.onnx_source import OnnxSource, open_onnx
 
 __all__ = [
     "STEPS",
     "BuildReport",
+    "CanonicalNetwork",
     "Engine",
     "OnnxSource",
+    "canonical_network",
     "card_from_onnx",
     "card_text",
-    "engine_from_onnx",
     "open_onnx",
     "repository_from_card",
 ]
@@ -36,8 +38,9 @@ _HOMES = {
     "repository_from_card": "sightline.builders.build",
     "card_from_onnx": "sightline.builders.cards",
     "card_text": "sightline.builders.cards",
-    "Engine": "sightline.builders.engine",
-    "engine_from_onnx": "sightline.builders.engine",
+    "CanonicalNetwork": "sightline.builders.network",
+    "Engine": "sightline.builders.engines.cpu",
+    "canonical_network": "sightline.builders.network",
     "OnnxSource": "sightline.builders.onnx_source",
     "open_onnx": "sightline.builders.onnx_source",
 }

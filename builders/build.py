@@ -1,159 +1,143 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way from a model card to a repository entry."""
+"""The whole way from a model card to a version in a repository."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
+import socket
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from sightline import __version__
-from sightline.builders.config import (
-    LABELS_FILE,
-    STAGES,
-    EntryContext,
-    config_text,
-    entry_configs,
-    usable_cores,
-)
-from sightline.builders.engine import Engine, model_from_onnx, write_engine
+from sightline.builders.engines.cpu import Engine
+from sightline.builders.entries.context import Target
+from sightline.builders.network import CanonicalNetwork, canonical_network
 from sightline.builders.onnx_source import OnnxSource, open_onnx
 from sightline.builders.repository import (
-    MANIFEST,
-    PART_MANIFEST,
     check_replaceable,
-    install_entry,
+    install_version,
+    make_public,
+    next_number,
+    remove_leftovers,
     staging_folder,
-    write_file,
-    write_json,
 )
+from sightline.builders.version import VersionFacts, write_version
 from sightline.card import ModelCard
-from sightline.errors import CardError
+from sightline.errors import BuildError, CardError
 
-Step = Literal["check", "convert", "test run", "write"]
+Step = Literal["check", "convert", "engine", "write", "publish"]
 STEPS: tuple[Step, ...] = get_args(Step)
 Progress = Callable[[Step], None]
-
-_STAGE_SHIM = (
-    "# Written by `sightline build`. Triton loads the stage from here; its code is in the package.\n"
-    "from sightline.builders.stages.{stage} import TritonPythonModel as TritonPythonModel\n"
-)
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did. milliseconds_per_image: the network alone, one thread, in the test run."""
+    """What a build did. milliseconds_per_image: the network alone, one thread, in the test run; 0 where it did not run.
+
+    before: the version that clients had; None where there was none. public: whether clients get this one.
+    """
 
     name: str
+    number: int
     repository: Path
     models: tuple[str, ...]
     labels: tuple[str, ...]
     input_size: tuple[int, int]
     raw_shapes: tuple[tuple[int, ...], ...]
+    head: str
     engine: str
     precision: str
     compared_with: str
     largest_difference: float
     milliseconds_per_image: float
     instances: int
-    replaced: bool
+    before: int | None
+    public: bool
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def repository_from_card(
-    card: ModelCard, repository: Path, *, progress: Progress | None = None
+    card: ModelCard,
+    repository: Path,
+    *,
+    target: Target = "local",
+    publish: bool = True,
+    progress: Progress | None = None,
 ) -> BuildReport:
-    """Build the card's model and write its entry into `repository`, replacing an older one of the same name.
+    """Build the card's model and write it as the next version into `repository`.
 
+    target: where it will run. publish: clients get it from now on; else it waits for `sightline models promote`.
     progress: called with the name of each step (STEPS) when it begins.
-    Raises CardError, BuildError and its subclasses, or OutputError; the old entry stays whole then.
+    Raises CardError, BuildError and its subclasses, or OutputError; the versions that are there stay whole then.
     """
     started = time.monotonic()
     step = progress or (lambda _: None)
     step("check")
-    _check_labels(card.labels)
-    models = [*(f"{card.name}_{stage}" for stage in STAGES), f"{card.name}_frames", card.name]
-    check_replaceable(repository, card.name, models)
-    source = open_onnx(card.source)
+    check_labels(card.labels)
+    check_replaceable(repository, card.name)
+    source = open_onnx(card.source_path)
     step("convert")
-    converted = model_from_onnx(source, card)
-    with staging_folder(repository) as staging:
-        step("test run")
+    network = canonical_network(source, card)
+    with only_build(repository, card.name), staging_folder(repository) as staging:
+        facts = VersionFacts(card, source, network, next_number(repository, card.name), target)
+        step("engine")
         (staging / "engine").mkdir()
-        engine = write_engine(converted, source, card, staging / "engine")
+        engine = _write_engine(network, card, target, staging / "engine")
         step("write")
-        replaced = (repository / card.name).exists()
-        raw_dims = tuple(shape[1:] for shape in engine.shapes)
-        context = EntryContext(card, engine.labels, raw_dims, __version__, usable_cores())
-        _write_models(context, source, engine, staging)
-        install_entry(staging, repository, card.name, models)
+        context = write_version(facts, engine, staging)
+        install_version(staging / "new", repository, card.name, facts.number)
+        step("publish")
+        before = make_public(repository, card.name, facts.number) if publish else None
+        remove_leftovers(repository, card.name)
     return BuildReport(
         name=card.name,
+        number=facts.number,
         repository=repository,
-        models=tuple(models),
-        labels=engine.labels,
+        models=context.public,
+        labels=network.plan.labels,
         input_size=card.input.size,
-        raw_shapes=engine.shapes,
+        raw_shapes=network.shapes,
+        head=network.plan.why,
         engine=f"{engine.kind} {engine.version.partition('-')[0]}",
-        precision=card.engine.precision,
+        precision=engine.precision,
         compared_with=engine.compared_with,
         largest_difference=engine.largest_difference,
         milliseconds_per_image=engine.milliseconds,
         instances=context.network_instances,
-        replaced=replaced,
+        before=before,
+        public=publish,
         seconds=time.monotonic() - started,
+        notes=engine.notes,
     )
 
 
-def _check_labels(labels: tuple[str, ...]) -> None:
+@contextmanager
+def only_build(repository: Path, name: str) -> Iterator[None]:
+    """One build of a model at a time. The kernel forgets the claim with its holder. Raises BuildError."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    address = f"\0sightline-build:{repository.resolve()}:{name}"
+    with claim:
+        try:
+            claim.bind(address if len(address) < 100 else f"\0sightline-build:{hash(address)}")
+        except OSError as error:
+            raise BuildError(
+                f"another build of '{name}' into {repository} is under way; wait until it is done, or choose another --name"
+            ) from error
+        yield
+
+
+def check_labels(labels: tuple[str, ...]) -> None:
+    """Raise CardError for a label that would break a labels file."""
     for label in labels:
         if not label.isprintable() or not label.strip() or len(label) > 200:
             raise CardError(f"the label {label!r} must be 1 to 200 printable characters on one line")
 
 
-def _write_models(context: EntryContext, source: OnnxSource, engine: Engine, staging: Path) -> None:
-    """All model folders into staging/new."""
-    name = context.card.name
-    build_id = secrets.token_hex(8)
-    part = {"written_by": "sightline", "model": name, "build": build_id, "version": context.version}
-    for model, config in entry_configs(context).items():
-        folder = staging / "new" / model
-        write_file(folder / "config.pbtxt", config_text(config).encode())
-        if config.platform == "ensemble":
-            (folder / "1").mkdir()
-            write_file(folder / LABELS_FILE, "".join(f"{label}\n" for label in context.labels).encode())
-        elif config.backend == "python":
-            stage = model.removeprefix(f"{name}_")
-            write_file(folder / "1" / "model.py", _STAGE_SHIM.format(stage=stage).encode())
-        else:
-            (folder / "1").mkdir(parents=True)
-        if model != name:
-            write_json(folder / PART_MANIFEST, part)
-    for path in sorted((staging / "engine").iterdir()):
-        path.rename(staging / "new" / f"{name}_network" / "1" / path.name)
-    write_json(
-        staging / "new" / name / MANIFEST, {**part, **_manifest(context, source, engine, staging / "new")}
-    )
+def _write_engine(network: CanonicalNetwork, card: ModelCard, target: Target, folder: Path) -> Engine:
+    from sightline.builders.engines.openvino import write_openvino
 
-
-def _manifest(context: EntryContext, source: OnnxSource, engine: Engine, folder: Path) -> dict[str, Any]:
-    files = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    card = context.card.model_copy(update={"source": Path(source.path.name), "labels": context.labels})
-    return {
-        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "card": card.model_dump(mode="json"),
-        "source": {"file": source.path.name, "sha256": source.sha256, "bytes": len(source.content)},
-        "engine": {key: value for key, value in asdict(engine).items() if key != "labels"},
-        "target": "local",
-        "instances": context.network_instances,
-        "files": files,
-    }
+    engine = write_openvino(network.content, card, folder)
+    return replace(engine, shapes=network.shapes)

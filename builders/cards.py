@@ -26,7 +26,7 @@ def card_from_onnx(path: Path | str, values: Mapping[str, Any] | None = None) ->
     """
     path = Path(path)
     source = open_onnx(path)
-    found: dict[str, Any] = {"name": name_from_path(path), "source": path.resolve()}
+    found: dict[str, Any] = {"name": name_from_path(path), "source": str(path.resolve())}
     if not source.exported_size and "size" not in (values or {}).get("input", {}):
         raise BuildError(
             f"{path} accepts several input sizes and names none; add --size WxH, the size it was trained on"
@@ -62,10 +62,17 @@ def name_from_path(path: Path) -> str:
 
 def card_text(card: ModelCard, folder: Path) -> str:
     """The card as YAML for a file in `folder`; the source's path is relative where it lies below."""
-    values = card.model_dump(mode="json")
-    source = Path(os.path.relpath(card.source.resolve(), folder.resolve()))
-    values["source"] = str(card.source.resolve()) if ".." in source.parts else str(source)
+    values = card.model_dump(mode="json", exclude_defaults=True)
+    values = {name: values[name] for name in ("name", "task", "source", *values) if name in values}
+    for name in ("source", "weights"):
+        if name in values and (name != "source" or card.scheme == "file"):
+            values[name] = _beside(Path(values[name]), folder)
     return yaml.dump(values, Dumper=_CardDumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def _beside(path: Path, folder: Path) -> str:
+    relative = Path(os.path.relpath(path.resolve(), folder.resolve()))
+    return str(path.resolve()) if ".." in relative.parts else str(relative)
 
 
 class _CardDumper(yaml.SafeDumper):

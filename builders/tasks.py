@@ -23,13 +23,17 @@ class TaskSpec:
     classification_output: str | None = None
 
 
+_BOXES = (
+    TensorSpec("COUNT", "INT32", (1,)),
+    TensorSpec("BOXES", "FP32", (-1, 4)),
+    TensorSpec("SCORES", "FP32", (-1,)),
+    TensorSpec("CLASSES", "INT32", (-1,)),
+)
+
 TASKS: dict[str, TaskSpec] = {
-    "detect": TaskSpec(
-        outputs=(
-            TensorSpec("COUNT", "INT32", (1,)),
-            TensorSpec("BOXES", "FP32", (-1, 4)),
-            TensorSpec("SCORES", "FP32", (-1,)),
-            TensorSpec("CLASSES", "INT32", (-1,)),
-        )
-    ),
+    "classify": TaskSpec((TensorSpec("SCORES", "FP32", (-1,)), TensorSpec("CLASSES", "INT32", (-1,)))),
+    "detect": TaskSpec(_BOXES),
+    "segment": TaskSpec((*_BOXES, TensorSpec("MASKS", "STRING", (-1,)))),
+    "semantic": TaskSpec((TensorSpec("CLASS_MAP", "UINT8", (-1, -1)),)),
+    "embed": TaskSpec((TensorSpec("EMBEDDING", "FP32", (-1,)),)),
 }

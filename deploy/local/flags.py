@@ -19,7 +19,7 @@ _ALWAYS = (
     # Configurations are written in full by `sightline build`; without this each model is started twice.
     "--disable-auto-complete-config",
     "--exit-on-error=true",
-    "--strict-readiness=true",
+    "--strict-readiness=false",  # else a server that loads a new version says that it is not ready; the canary knows
     "--allow-sagemaker=false",
     "--allow-vertex-ai=false",
     "--allow-gpu-metrics=false",

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a version's folders into the staging folder: stages, public ensembles, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from sightline import __version__
+from sightline.builders.engines.cpu import Engine
+from sightline.builders.entries.context import EntryContext, Target, usable_cores
+from sightline.builders.entries.entry import labels_file, public_configs, stage_configs
+from sightline.builders.entries.models import config_text
+from sightline.builders.network import CanonicalNetwork
+from sightline.builders.onnx_source import OnnxSource
+from sightline.builders.repository import CONFIG, MANIFEST, PART_MANIFEST, PUBLIC, write_file, write_json
+from sightline.card import ModelCard
+
+_STAGE_SHIM = (
+    "# Written by `sightline build`. Triton loads the stage from here; its code is in the package.\n"
+    "from sightline.builders.stages.{stage} import TritonPythonModel as TritonPythonModel\n"
+)
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """What a version is made from. number: Triton's version too. manifest: more facts for it."""
+
+    card: ModelCard
+    source: OnnxSource
+    network: CanonicalNetwork
+    number: int
+    target: Target
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_version(facts: VersionFacts, engine: Engine, staging: Path) -> EntryContext:
+    """All stage folders into staging/new, with the engine's files from staging/engine."""
+    context = EntryContext(
+        card=facts.card,
+        plan=facts.network.plan,
+        raw_dims=tuple(shape[1:] for shape in facts.network.shapes),
+        version=__version__,
+        cores=usable_cores(),
+        number=facts.number,
+        target=facts.target,
+        engine=engine.kind,
+        network={"precision": "bf16"} if engine.precision == "bf16" else {},
+    )
+    part = {
+        "written_by": "sightline",
+        "model": facts.card.name,
+        "number": facts.number,
+        "build": secrets.token_hex(8),
+        "version": context.version,
+    }
+    folder = staging / "new"
+    for model, config in stage_configs(context).items():
+        _write_stage(folder / model, model, config, part)
+    for path in sorted((staging / "engine").iterdir()):
+        path.rename(folder / context.stage("network") / "1" / path.name)
+    _write_public(context, folder, {**part, **_manifest(facts, context, engine, folder)}, part)
+    return context
+
+
+def _write_stage(folder: Path, model: str, config: Any, part: dict[str, Any]) -> None:
+    stage = model.rpartition("_")[2]
+    write_file(folder / CONFIG, config_text(config).encode())
+    (folder / "1").mkdir(parents=True)
+    if config.backend == "python":
+        write_file(folder / "1" / "model.py", _STAGE_SHIM.format(stage=stage).encode())
+    write_json(folder / PART_MANIFEST, {**part, "stage": stage})
+
+
+def _write_public(
+    context: EntryContext, folder: Path, manifest: dict[str, Any], part: dict[str, Any]
+) -> None:
+    labels = "".join(f"{label}\n" for label in context.labels).encode()
+    for model, config in public_configs(context).items():
+        place = folder / context.stage("network") / PUBLIC / model
+        write_file(place / CONFIG, config_text(config).encode())
+        write_file(place / labels_file(context.number), labels)
+        (place / str(context.number)).mkdir()
+        if model == context.card.name:
+            write_json(place / MANIFEST, manifest)
+        else:
+            write_json(place / PART_MANIFEST, part)
+
+
+def _manifest(facts: VersionFacts, context: EntryContext, engine: Engine, folder: Path) -> dict[str, Any]:
+    files = {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    source = facts.source
+    card = context.card.model_copy(update={"source": source.path.name, "labels": context.labels})
+    return {
+        "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "card": card.model_dump(mode="json"),
+        "source": {"file": source.path.name, "sha256": source.sha256, "bytes": len(source.content)},
+        "head": {"kind": context.plan.kind, "why": context.plan.why},
+        "engine": {key: value for key, value in asdict(engine).items() if key != "files"},
+        "target": facts.target,
+        "instances": context.network_instances,
+        "files": files,
+        **facts.manifest,
+    }

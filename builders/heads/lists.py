@@ -148,9 +148,8 @@ def _read_mask_rcnn(network: Network) -> list[Reading]:
         if found is None or pair is None:
             continue
         masks = _masks(network, found[0], batched)
-        if (network.card.task == "segment" and masks is None) or any(
-            _is_count(output) and "num" in output.name for _, output in network.outputs
-        ):
+        counted = any(_is_count(item[1]) and item not in pair for item in network.outputs)
+        if counted or (network.card.task == "segment" and masks is None):
             return []
         chosen = [found[0], *pair, *([masks] if masks and network.card.task == "segment" else [])]
         return [_mask_rcnn(network, chosen, batched)]

@@ -46,7 +46,7 @@ class _Scores:
 
 
 def _pair(network: Network) -> _Pair | None:
-    flat = [item for item in network.outputs if len(item[1].inner) == 2 and None not in item[1].inner]
+    flat = [item for item in network.outputs if len(item[1].sizes) == 2]
     boxes = next((item for item in flat if item[1].inner[1] == 4), None)
     if boxes is None:
         return None
@@ -62,11 +62,11 @@ def _pair(network: Network) -> _Pair | None:
 def _single(network: Network) -> _Pair | None:
     """DETR's boxes and scores side by side, as Ultralytics exports RT-DETR."""
     for index, output in network.outputs:
-        if len(output.inner) != 2 or None in output.inner:
+        if len(output.sizes) != 2:
             continue
-        rows, columns = (int(dim or 0) for dim in output.inner)
+        rows, columns = output.sizes
         grid = strides_of(rows, network.size) or strides_of(columns, network.size)
-        if columns > 4 and (network.head is not None or (10 <= rows <= MOST_QUERIES and not grid)):
+        if columns > 4 and (network.head is not None or (10 <= rows <= MOST_QUERIES >= columns and not grid)):
             return _Pair((index,), output, rows, columns - 4, output.text)
     return None
 

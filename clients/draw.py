@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws detections on an RGB picture: crisp boxes with a dark edge, and labels rendered once."""
+"""Draws results on an RGB picture: crisp boxes and outlines with a dark edge, coloured areas, and tags rendered once."""
 
 from __future__ import annotations
 
 import colorsys
-import functools
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.clients._tags import Colour, draw_tag, tag_rows
 from sightline.errors import BadInputError
-from sightline.results import Detections
-
-Colour = tuple[int, int, int]
+from sightline.frame import Frame
+from sightline.results import Classification, ClassMap, Detections, Result
 
 PALETTE: tuple[Colour, ...] = (
     (56, 189, 248),
@@ -29,10 +27,14 @@ PALETTE: tuple[Colour, ...] = (
     (232, 121, 249),
     (253, 186, 116),
 )
-DARK_INK: Colour = (17, 24, 39)
-LIGHT_INK: Colour = (255, 255, 255)
 REFERENCE_HEIGHT_PIXELS = 720
 EDGE_DARKNESS = 0.45
+MASK_OPACITY = 0.4
+MAP_OPACITY = 0.5
+UNDRAWN_LABELS = frozenset({"background", "void", "unlabelled", "unlabeled", "ignore"})
+MOST_TAGS = 8
+SMALLEST_AREA = 0.002  # of the picture, for a class to have a tag
+SMALLEST_SCORE = 0.005  # of a class after the best
 _GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -45,28 +47,146 @@ def class_colour(class_id: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_detections(image: NDArray[np.uint8], detections: Detections) -> None:
-    """Draw on `image` itself, a writable RGB array of shape (height, width, 3), uint8.
+def draw_result(image: NDArray[np.uint8], result: Result) -> None:
+    """Draw what a model of any task says on `image` itself, as draw_detections, draw_class_map and draw_classification.
 
-    Line width and text size follow the picture's height; the highest scores lie on top. Raises BadInputError.
+    Raises BadInputError, also for an embedding, which has nothing to draw.
     """
+    if isinstance(result, Detections):
+        draw_detections(image, result)
+    elif isinstance(result, ClassMap):
+        draw_class_map(image, result)
+    elif isinstance(result, Classification):
+        draw_classification(image, result)
+    else:
+        raise BadInputError("an embedding cannot be drawn; compare it with others instead")
+
+
+def draw_detections(image: NDArray[np.uint8], detections: Detections) -> None:
+    """Draw on `image` itself, a writable RGB array of shape (height, width, 3), uint8: masks where there are any, else boxes.
+
+    Line width and text size follow the picture's height; the highest scores lie on top. Raises BadInputError, also for
+    masks of a picture of another size.
+    """
+    thickness, text_pixels = _sizes(image)
+    height, width = image.shape[:2]
+    if detections.masks is not None and detections.size != (width, height):
+        raise BadInputError(
+            f"the masks are of a picture of size {detections.size}; this one is {width}x{height}"
+        )
+    corners = _whole_pixels(detections.boxes, width, height)
+    order = np.argsort(detections.scores, kind="stable")
+    if detections.masks is not None:
+        _draw_masks(image, detections, order, thickness)
+    else:
+        for index in order:
+            _draw_box(image, corners[index], class_colour(int(detections.classes[index])), thickness)
+    for index in order:
+        class_id = int(detections.classes[index])
+        text = f"{detections.label(class_id)} {detections.scores[index]:.0%}"
+        x, y = corners[index][:2]
+        draw_tag(image, x, y, text, class_colour(class_id), text_pixels, above=True)
+
+
+def draw_class_map(image: NDArray[np.uint8], found: ClassMap) -> None:
+    """Colour the classes of a map on `image` itself, a writable RGB array of the map's size, with a legend.
+
+    A class that is called background, void, unlabelled or ignore is left as it is. Raises BadInputError.
+    """
+    _, text_pixels = _sizes(image)
+    if image.shape[:2] != found.classes.shape:
+        raise BadInputError(
+            f"the class map has shape {found.classes.shape}; the picture has {image.shape[:2]}"
+        )
+    opacity = np.full(256, round(MAP_OPACITY * 256), np.uint16)
+    opacity[[i for i, label in enumerate(found.labels[:256]) if label.lower() in UNDRAWN_LABELS]] = 0
+    colours = np.array([class_colour(i) for i in range(256)], np.uint16)
+    ink, keep = (colours * opacity[:, None]).astype(np.uint16), 256 - opacity
+    for row, classes in zip(image, found.classes, strict=True):  # a row at a time stays in the cache
+        row[:] = (row * keep[classes][:, None] + ink[classes]) >> 8
+    _draw_borders(image, found.classes)
+    areas = [a for a in found.areas() if opacity[a.class_id] and a.fraction >= SMALLEST_AREA]
+    tags = [(f"{area.label} {area.fraction:.0%}", class_colour(area.class_id)) for area in areas]
+    _draw_corner(image, tags, text_pixels, bottom=True)
+
+
+def draw_classification(image: NDArray[np.uint8], found: Classification) -> None:
+    """Write the best classes into the left upper corner of `image`, a writable RGB array (height, width, 3), uint8.
+
+    Raises BadInputError.
+    """
+    _, text_pixels = _sizes(image)
+    seen = [one for number, one in enumerate(found) if number == 0 or one.score >= SMALLEST_SCORE]
+    tags = [(f"{one.label} {one.score:.0%}", class_colour(one.class_id)) for one in seen]
+    _draw_corner(image, tags, text_pixels, bottom=False)
+
+
+def _sizes(image: NDArray[np.uint8]) -> tuple[int, int]:
+    """Thickness of lines and size of text, pixels. Raises BadInputError for what cannot be drawn on."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.flags.writeable:
         raise BadInputError(
             f"image is {image.dtype} of shape {image.shape}; "
             "it must be writable uint8 of shape (height, width, 3)"
         )
-    height, width = image.shape[:2]
-    scale = max(0.5, min(height, width) / REFERENCE_HEIGHT_PIXELS)
-    thickness = max(1, round(2 * scale))
-    text_pixels = max(10, round(17 * scale))
-    corners = _whole_pixels(detections.boxes, width, height)
-    order = np.argsort(detections.scores, kind="stable")
+    scale = max(0.5, min(image.shape[:2]) / REFERENCE_HEIGHT_PIXELS)
+    return max(1, round(2 * scale)), max(10, round(17 * scale))
+
+
+def _draw_corner(
+    image: NDArray[np.uint8], tags: list[tuple[str, Colour]], text_pixels: int, *, bottom: bool
+) -> None:
+    """Tags one below the other, as many as fit into half of the picture but at least one; the first at the top."""
+    step, margin = tag_rows(text_pixels) + max(1, text_pixels // 8), max(2, text_pixels // 2)
+    tags = tags[: max(1, min(MOST_TAGS, (image.shape[0] // 2) // step))]
+    y = image.shape[0] - margin - step * len(tags) if bottom else margin
+    for text, colour in tags:
+        draw_tag(image, margin, y, text, colour, text_pixels)
+        y += step
+
+
+def _draw_masks(
+    image: NDArray[np.uint8], detections: Detections, order: NDArray[np.intp], thickness: int
+) -> None:
+    """Fill each mask and draw its outline, on a copy where the picture does not lie in one piece."""
+    from sightline.preprocess_ext import MaskRegion, overlay_mask, rle_box
+
+    whole = np.ascontiguousarray(image)
+    frame = Frame.from_rgb(whole)
     for index in order:
-        _draw_box(image, corners[index], class_colour(int(detections.classes[index])), thickness)
-    for index in order:
-        class_id = int(detections.classes[index])
-        text = f"{detections.label(class_id)} {detections.scores[index]:.0%}"
-        _draw_label(image, corners[index], text, class_colour(class_id), text_pixels)
+        x, y, width, height = rle_box((detections.masks or ())[index], frame.width, frame.height)
+        if not width:
+            continue
+        mask = detections.mask(int(index))[y : y + height, x : x + width]
+        colour = class_colour(int(detections.classes[index]))
+        overlay_mask(frame, MaskRegion.from_array(mask, x, y), colour, MASK_OPACITY)
+        line = mask & ~_shrunk(mask, thickness)
+        overlay_mask(frame, MaskRegion.from_array(_rim(mask), x - 1, y - 1), (0, 0, 0), EDGE_DARKNESS)
+        overlay_mask(frame, MaskRegion.from_array(line, x, y), colour, 1.0)
+    if whole is not image:
+        image[:] = whole
+
+
+def _shrunk(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """The mask without its outermost pixels; outside of the array nothing is set."""
+    for _ in range(pixels):
+        wide = np.pad(mask, 1)
+        mask = wide[1:-1, 1:-1] & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return mask
+
+
+def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels around the mask, one more on each side."""
+    wide = np.pad(mask, 2)
+    grown = wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+    return np.asarray(grown & ~wide[1:-1, 1:-1])
+
+
+def _draw_borders(image: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
+    """Darken the pixels whose right or lower neighbour is of another class."""
+    edge = np.zeros(classes.shape, np.bool_)
+    edge[:, :-1] = classes[:, :-1] != classes[:, 1:]
+    edge[:-1] |= classes[:-1] != classes[1:]
+    image[edge] = image[edge] * (1.0 - EDGE_DARKNESS)
 
 
 def _whole_pixels(boxes: NDArray[np.float32], width: int, height: int) -> list[list[int]]:
@@ -101,55 +221,3 @@ def _darken_frame(image: NDArray[np.uint8], x1: int, y1: int, x2: int, y2: int) 
     for column in {x1, x2 - 1}:
         if 0 <= column < width:
             image[top:bottom, column] = image[top:bottom, column] * factor
-
-
-def _draw_label(
-    image: NDArray[np.uint8], corner: list[int], text: str, colour: Colour, text_pixels: int
-) -> None:
-    height, width = image.shape[:2]
-    ink, keep = _label_bitmap(text, colour, text_pixels)
-    rows, columns = min(keep.shape[0], height), min(keep.shape[1], width)
-    x = max(0, min(corner[0], width - columns))
-    y = corner[1] - rows if corner[1] >= rows else min(corner[1], height - rows)
-    ground = image[y : y + rows, x : x + columns]
-    ground[:] = ((ground * keep[:rows, :columns]) >> 8) + ink[:rows, :columns]
-
-
-@functools.lru_cache(maxsize=2048)
-def _label_bitmap(
-    text: str, colour: Colour, text_pixels: int
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """A rounded tag: colour times cover (rows, columns, 3) and 256 minus cover (rows, columns, 1), uint16."""
-    from PIL import Image, ImageDraw
-
-    font = _font(text_pixels)
-    pad = max(3, text_pixels // 3)
-    left, _, right, _ = font.getbbox(text)
-    ascent, descent = font.getmetrics()
-    columns, rows = round(right - left) + 2 * pad, ascent + descent + 2
-    factor = 4  # drawn larger and scaled down, for smooth corners
-    cover = Image.new("L", (columns * factor, rows * factor), 0)
-    ImageDraw.Draw(cover).rounded_rectangle(
-        (0, 0, columns * factor - 1, rows * factor - 1), radius=max(2, text_pixels // 5) * factor, fill=255
-    )
-    cover = cover.resize((columns, rows), Image.Resampling.BOX)
-    tag = Image.new("RGB", (columns, rows), colour)
-    ImageDraw.Draw(tag).text((pad - left, 1), text, font=font, fill=_ink_on(colour))
-    alpha = np.asarray(cover, np.uint16)[..., None]
-    ink = (np.asarray(tag, np.uint16) * alpha) // 255
-    keep = 256 - (alpha + (alpha >> 7))
-    return ink.astype(np.uint16), keep.astype(np.uint16)
-
-
-def _ink_on(colour: Colour) -> Colour:
-    """Dark or light text, whichever has the higher contrast by WCAG 2 relative luminance."""
-    linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return DARK_INK if luminance > 0.19 else LIGHT_INK
-
-
-@functools.lru_cache(maxsize=32)
-def _font(text_pixels: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(text_pixels)

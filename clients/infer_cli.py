@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,25 +14,32 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sightline.results import Detections
+    from sightline.errors import InferenceError
+    from sightline.results import Embedding, Result
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SHOW_PROGRESS_FROM_IMAGES = 5
 FEW_IMAGES = 3
+SCORED_TASKS = ("", "detect", "segment", "classify")
 
 _HELP = """Ask a server what is in images. A folder stands for the JPEG, PNG and WebP files in it.
 
     sightline infer photo.jpg
 
-    sightline infer photos/ --draw drawn/      copies with boxes drawn on them
+    sightline infer photos/ --draw drawn/      copies with boxes, masks, class maps or classes drawn on them
 
-    sightline infer a.jpg b.png --json         one JSON object a line
+    sightline infer a.jpg b.png --json         one JSON object a line, masks as COCO run lengths
 
     sightline infer a.jpg --model my --score 0.5 --server 10.0.0.5:8001
 
+    sightline infer a.jpg b.jpg --model my_embedder       how alike they are, -1..1 (cosine)
+
+    sightline infer photos/ --model my_embedder --like car.jpg      the most alike first
+
     sightline infer a.jpg --protocol http      port 8000 unless --server has one
 
-An image that cannot be used prints its error and the others go on; the exit status is 1 when any failed.
+What is shown follows from the model's task. An image that cannot be used prints its error and the others go on;
+the exit status is 1 when any failed.
 """
 
 
@@ -53,43 +61,118 @@ def infer(
         bool, typer.Option("--json", help="Print one JSON object a line for each image.")
     ] = False,
     draw: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write copies with boxes drawn there.")
+        Path | None, typer.Option(metavar="DIR", help="Write copies with the results drawn on them there.")
     ] = None,
-    score: Annotated[float, typer.Option(min=0, max=1, help="Leave out objects below this score.")] = 0.0,
+    score: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out objects and classes below this score.")
+    ] = 0.0,
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="Of an embedder: list the images by their likeness to this one."),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait for each image.")] = 10.0,
 ) -> None:
     """See _HELP."""
     from rich.console import Console
 
     from sightline.clients import Client
-    from sightline.errors import SightlineError
 
     if protocol not in ("grpc", "http"):
         raise typer.BadParameter(f"--protocol is {protocol!r}; it must be grpc or http")
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     paths = _image_files(images)
     targets = _targets(paths, draw)
-    failed = 0
+    view = _View(Console(highlight=False), Console(stderr=True, highlight=False), as_json, score, len(paths))
     with Client(server, protocol=protocol, timeout_seconds=timeout) as client:  # type: ignore[arg-type]
-        client.labels(model)  # an absent server or unknown model ends everything here
-        with _progress(errors, len(paths), as_json) as step:
-            for path, outcome in zip(paths, client.detect_each(model, paths), strict=True):
+        # An absent server, an unknown model and options that do not suit it end everything here.
+        _check_options(model, client.task(model), draw, score, like)
+        view.like = client.embed(model, like) if like else None
+        with _progress(view.errors, len(paths), as_json) as step:
+            for path, outcome in zip(paths, client.infer_each(model, paths), strict=True):
                 step()
-                try:
-                    if isinstance(outcome, SightlineError):
-                        raise outcome
-                    found = outcome.above(score)
-                    drawn = _draw(path, found, targets[path]) if draw else None
-                except SightlineError as error:
-                    failed += 1
-                    _print_error(console, errors, path, error, as_json)
-                else:
-                    _print_found(console, path, found, drawn, as_json, small=len(paths) > FEW_IMAGES)
-    if len(paths) > 1 and not as_json:
-        console.print(
-            f"{len(paths) - failed} of {len(paths)} images answered", style="red" if failed else "green"
-        )
-    raise typer.Exit(1 if failed else 0)
+                view.take(path, outcome, targets.get(path))
+    view.end()
+    raise typer.Exit(1 if view.failed else 0)
+
+
+@dataclass
+class _View:
+    """Prints each outcome as it comes, and what can be said of all of them at the end."""
+
+    console: Console
+    errors: Console
+    as_json: bool
+    score: float
+    count: int
+    like: Embedding | None = None
+    failed: int = 0
+    embeddings: dict[Path, Embedding] = field(default_factory=dict)
+
+    def take(self, path: Path, outcome: Result | InferenceError, target: Path | None) -> None:
+        """One image's result or error; with a target it is drawn there."""
+        from sightline.clients.infer_show import draw_copy
+        from sightline.errors import SightlineError
+        from sightline.results import Classification, Detections, Embedding
+
+        try:
+            if isinstance(outcome, SightlineError):
+                raise outcome
+            found: Result = outcome
+            if isinstance(found, (Detections, Classification)):
+                found = found.above(self.score)
+            drawn = draw_copy(path, found, target) if target else None
+        except SightlineError as error:
+            self.failed += 1
+            _print_error(self.console, self.errors, path, error, self.as_json)
+            return
+        if isinstance(found, Embedding):
+            self.embeddings[path] = found
+            if not self.as_json and (self.count > 1 or self.like is not None):
+                return  # they are shown together
+        self._print_found(path, found, drawn)
+
+    def _print_found(self, path: Path, found: Result, drawn: Path | None) -> None:
+        import json
+
+        from rich.text import Text
+
+        from sightline.clients import infer_show
+
+        if self.as_json:
+            typer.echo(json.dumps(infer_show.json_value(path, found, drawn, self.like)))
+            return
+        where = f" → {drawn}" if drawn else ""
+        if self.count > FEW_IMAGES:
+            self.console.print(Text(f"{path}: {infer_show.summary(found)}{where}"), soft_wrap=True)
+        else:
+            self.console.print(infer_show.table(path, found), soft_wrap=True)
+            if drawn:
+                self.console.print(Text(f"drawn{where}"), soft_wrap=True)
+
+    def end(self) -> None:
+        """How alike embedded images are, and how many images were answered."""
+        from sightline.clients.infer_show import likeness_table
+
+        if self.as_json:
+            return
+        table = likeness_table(self.embeddings, self.like)
+        if table is not None:
+            self.console.print(table)
+        if self.count > 1:
+            self.console.print(
+                f"{self.count - self.failed} of {self.count} images answered",
+                style="red" if self.failed else "green",
+            )
+
+
+def _check_options(model: str, task: str, draw: Path | None, score: float, like: Path | None) -> None:
+    from sightline.errors import BadInputError
+
+    if like is not None and task not in ("", "embed"):
+        raise BadInputError(f"--like is for models that embed; {model} is a {task} model")
+    if draw is not None and task == "embed":
+        raise BadInputError(f"--draw has nothing to draw: {model} is an embed model")
+    if score > 0 and task not in SCORED_TASKS:
+        raise BadInputError(f"--score is for models that answer with scores; {model} is a {task} model")
 
 
 def _image_files(images: list[Path]) -> list[Path]:
@@ -144,26 +227,6 @@ def _progress(console: Console, count: int, as_json: bool) -> Iterator[Callable[
         yield lambda: bar.advance(task)
 
 
-def _draw(path: Path, found: Detections, target: Path) -> Path:
-    """Write a copy of the image, upright, with the detections drawn on it."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    from sightline.clients.draw import draw_detections
-    from sightline.errors import OutputError
-
-    try:
-        with Image.open(path) as opened:
-            picture = np.array(ImageOps.exif_transpose(opened).convert("RGB"))
-        draw_detections(picture, found)
-        Image.fromarray(picture).save(target, quality=92)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise OutputError(
-            f"{target} cannot be written: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    return target
-
-
 def _print_error(console: Console, errors: Console, path: Path, error: Exception, as_json: bool) -> None:
     import json
 
@@ -176,55 +239,3 @@ def _print_error(console: Console, errors: Console, path: Path, error: Exception
         typer.echo(json.dumps({"image": str(path), "error": text, "kind": type(error).__name__}))
     else:
         errors.print(Text(f"{path}: {text.removeprefix(f'image {path} ')}", style="red"), soft_wrap=True)
-
-
-def _print_found(
-    console: Console, path: Path, found: Detections, drawn: Path | None, as_json: bool, *, small: bool
-) -> None:
-    import json
-
-    from rich.text import Text
-
-    if as_json:
-        value = {"image": str(path), "detections": found.to_dicts()} | (
-            {"drawn": str(drawn)} if drawn else {}
-        )
-        typer.echo(json.dumps(value))
-        return
-    where = f" → {drawn}" if drawn else ""
-    if small or not len(found):
-        console.print(Text(f"{path}: {_summary(found)}{where}"), soft_wrap=True)
-    else:
-        console.print(_table(path, found))
-        if drawn:
-            console.print(Text(f"drawn{where}"), soft_wrap=True)
-
-
-def _summary(found: Detections) -> str:
-    """Such as '3 car, 1 bus'."""
-    from collections import Counter
-
-    counts = Counter(d.label for d in found)
-    return ", ".join(f"{number} {label}" for label, number in counts.most_common()) or "nothing found"
-
-
-def _table(path: Path, found: Detections) -> object:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from sightline.clients.draw import class_colour
-
-    table = Table(
-        title=str(path), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("object")
-    table.add_column("score", justify="right")
-    for name in ("left", "top", "width", "height"):
-        table.add_column(name, justify="right")
-    for item in found:
-        x1, y1, x2, y2 = item.box
-        red, green, blue = class_colour(item.class_id)
-        label = Text.assemble(("■ ", f"rgb({red},{green},{blue})"), item.label)
-        table.add_row(label, f"{item.score:.0%}", *(f"{v:.0f}" for v in (x1, y1, x2 - x1, y2 - y1)))
-    return table

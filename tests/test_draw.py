@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sightline.clients.draw import DARK_INK, LIGHT_INK, PALETTE, _ink_on, class_colour, draw_detections
+from sightline.clients._tags import DARK_INK, LIGHT_INK, ink_on
+from sightline.clients.draw import PALETTE, class_colour, draw_detections
 from sightline.errors import BadInputError
 from sightline.results import Detections
 
@@ -103,8 +104,8 @@ def test_labels_have_contrast(class_id: int) -> None:
         high, low = sorted((relative_luminance(colour), relative_luminance(ink)), reverse=True)
         return (high + 0.05) / (low + 0.05)
 
-    assert contrast(_ink_on(colour)) >= 4.0
-    assert contrast(_ink_on(colour)) >= max(contrast(DARK_INK), contrast(LIGHT_INK)) - 0.6
+    assert contrast(ink_on(colour)) >= 4.0
+    assert contrast(ink_on(colour)) >= max(contrast(DARK_INK), contrast(LIGHT_INK)) - 0.6
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,10 @@ _CHANNEL_OPTIONS = [
 # Answers of a server that is alive but has more work than it may queue.
 _OVERLOADED = ("Exceeds maximum queue size", "Request timeout expired")
 _DEAD = ("is not healthy",)
+_UNLOADED = "unknown model"
+UNIT_TOLERANCE = 1e-3
+
+Values = dict[str, "np.ndarray[Any, Any] | None"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Canary:
         self._client = triton.InferenceServerClient(address, channel_args=_CHANNEL_OPTIONS)
         self._headers = {f"triton-grpc-protocol-{TOKEN_KEY}": token}
         self._targets: tuple[Target, ...] | None = None
+        self._names: set[str] = set()
         self._progress: dict[str, int] = {}
 
     @property
@@ -70,8 +75,9 @@ class Canary:
         try:
             if not self._client.is_server_ready(client_timeout=DEADLINE_SECONDS):
                 return Probe(Health.FAILED, "the server says that it is not ready")
-            if self._targets is None:
-                self._targets = self._discover()
+            names = self.ready_models()
+            if self._targets is None or names != self._names:  # or loaded through the model control API
+                self._targets, self._names = self._discover(names), names
             for target in self._targets:
                 found = self._probe_target(target)
                 if found.health is not Health.OK:
@@ -91,10 +97,15 @@ class Canary:
         """Close the connection."""
         self._client.close()
 
-    def _discover(self) -> tuple[Target, ...]:
+    def _discover(self, names: set[str]) -> tuple[Target, ...]:
         targets = []
-        for name in sorted(self.ready_models()):
-            config = self._client.get_model_config(name, client_timeout=DEADLINE_SECONDS).config
+        for name in sorted(names):
+            try:
+                config = self._client.get_model_config(name, client_timeout=DEADLINE_SECONDS).config
+            except self._triton.InferenceServerException as error:
+                if _UNLOADED in _text(error):  # meanwhile; the next round sees other names
+                    continue
+                raise
             if config.platform == "ensemble" and "sightline" in config.parameters:
                 targets.append(_target_from_config(config))
         return tuple(targets)
@@ -145,9 +156,7 @@ def health_of_error(text: str) -> Health:
     return Health.DEAD if any(words in text for words in _DEAD) else Health.FAILED
 
 
-def check_answer(
-    outputs: Sequence[tuple[str, str, int]], values: dict[str, np.ndarray[Any, Any] | None]
-) -> str:
+def check_answer(outputs: Sequence[tuple[str, str, int]], values: Values) -> str:
     """What is wrong with an ensemble's answer to a batch of one, '' where it is sound.
 
     outputs: (name, Triton data type without TYPE_, rank with the batch) of each output.
@@ -162,7 +171,7 @@ def check_answer(
             return f"output {name} has shape {value.shape}; it must have {rank} dimensions, the first 1"
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             return f"output {name} holds values that are not finite"
-    return _check_count(values)
+    return _check_count(values) or _check_error(values) or _check_task(values)
 
 
 def encoded_picture() -> np.ndarray[Any, Any]:
@@ -204,17 +213,57 @@ def _target_from_config(config: Any) -> Target:
     return Target(config.name, any(item.name == "IMAGE" for item in config.input), outputs)
 
 
-def _check_count(values: dict[str, np.ndarray[Any, Any] | None]) -> str:
+def _check_count(values: Values) -> str:
     count, boxes, error = values.get("COUNT"), values.get("BOXES"), values.get("ERROR")
     if count is None or count.size != 1:
         return ""
     if int(count.flat[0]) < 0:
         reason = error.flat[0] if error is not None and error.size else b""
-        words = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
-        return f"COUNT is {int(count.flat[0])}: {words}"
+        return f"COUNT is {int(count.flat[0])}: {_words(reason)}"
     if boxes is not None and boxes.ndim == 3 and int(count.flat[0]) > boxes.shape[1]:
         return f"COUNT is {int(count.flat[0])} but there are {boxes.shape[1]} boxes"
     return ""
+
+
+def _check_error(values: Values) -> str:
+    error = values.get("ERROR")
+    words = error.flat[0] if error is not None and error.size else b""
+    return f"ERROR says {_words(words)}" if words else ""
+
+
+def _check_task(values: Values) -> str:
+    """What only a sound model of the task answers to the drawn picture."""
+    classes, vector, class_map = values.get("CLASSES"), values.get("EMBEDDING"), values.get("CLASS_MAP")
+    if values.get("COUNT") is None and classes is not None and not (classes >= 0).any():
+        return "CLASSES holds no class"
+    if vector is not None:
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        if abs(length - 1.0) > UNIT_TOLERANCE:
+            return f"EMBEDDING has the length {length:.4f}; it must be 1"
+    if class_map is not None and class_map.shape != (1, HEIGHT, WIDTH):
+        return f"CLASS_MAP has shape {class_map.shape}; it must be that of the picture, {(1, HEIGHT, WIDTH)}"
+    return _check_masks(values)
+
+
+def _check_masks(values: Values) -> str:
+    from sightline.preprocess_ext import rle_counts
+
+    masks, count = values.get("MASKS"), values.get("COUNT")
+    if masks is None or count is None or count.size != 1:
+        return ""
+    texts = masks.reshape(-1)[: int(count.flat[0])].tolist()
+    if len(texts) != int(count.flat[0]):
+        return f"COUNT is {int(count.flat[0])} but there are {len(texts)} masks"
+    try:
+        for text in texts:
+            rle_counts(text, WIDTH, HEIGHT)
+    except (ValueError, TypeError) as error:
+        return f"MASKS cannot be read: {error}"
+    return ""
+
+
+def _words(text: Any) -> str:
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _text(error: Any) -> str:

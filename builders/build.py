@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from sightline.builders.engines.cpu import Engine
 from sightline.builders.entries.context import Target
 from sightline.builders.network import CanonicalNetwork, canonical_network
-from sightline.builders.onnx_source import OnnxSource, open_onnx
+from sightline.builders.onnx_source import open_onnx
 from sightline.builders.repository import (
     check_replaceable,
     install_version,

@@ -208,10 +208,12 @@ def _print_report(report: BuildReport, *, default_repository: bool) -> None:
     table.add_column(style="bold")
     table.add_column()
     shown = ", ".join(report.labels[:6]) + (", …" if len(report.labels) > 6 else "")
-    replaced = ", replaced" if report.replaced else ""
+    before = f", was {report.before}" if report.before else ""
     fps = 1000 / max(report.milliseconds_per_image, 1e-3)
     rows = {
-        "model": f"{report.name} (files), {report.name}_frames (raw frames){replaced}",
+        "model": f"{report.name} (files), {report.name}_frames (raw frames)",
+        "version": f"version {report.number}{before}" if report.public else f"version {report.number}, not public",
+        "head": report.head,
         "repository": str(report.repository),
         "input": f"{report.input_size[0]}x{report.input_size[1]} pixels",
         "labels": f"{len(report.labels)}: {shown}",

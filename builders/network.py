@@ -161,9 +161,7 @@ def _new_outputs(
         current = f"{raw}/float"
         model.graph.node.append(helper.make_node("Cast", [name], [current], to=TensorProto.FLOAT))
         if index == 0 and plan.shift:
-            model.graph.initializer.append(
-                numpy_helper.from_array(np.float32(plan.shift), f"{raw}/shift")
-            )
+            model.graph.initializer.append(numpy_helper.from_array(np.float32(plan.shift), f"{raw}/shift"))
             model.graph.node.append(helper.make_node("Add", [current, f"{raw}/shift"], [f"{raw}/shifted"]))
             current = f"{raw}/shifted"
         if plan.batched:
@@ -230,4 +228,3 @@ def _replace(field_: Any, values: Iterable[Any]) -> None:
     values = list(values)
     del field_[:]
     field_.extend(values)
-

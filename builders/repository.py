@@ -21,11 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sightline.builders.entries.context import STAGE_NAME, STAGES, stage_model
 from sightline.errors import BuildError, OutputError
+from sightline.naming import MANIFEST, PART_MANIFEST, STAGE_NAME, STAGES, stage_model
 
-MANIFEST = "sightline.json"
-PART_MANIFEST = "sightline_part.json"
 PUBLIC = "public"
 CONFIG = "config.pbtxt"
 _STAGING_PREFIX = ".sightline-build-"
@@ -148,7 +146,9 @@ def install_version(staging: Path, repository: Path, name: str, number: int) -> 
     Raises BuildError where such a folder is there already, OSError where one cannot be moved; nothing is left then.
     """
     _flush_tree(staging)
-    folders = sorted(staging.iterdir(), key=lambda folder: folder.name == stage_model(name, number, "network"))
+    folders = sorted(
+        staging.iterdir(), key=lambda folder: folder.name == stage_model(name, number, "network")
+    )
     done: list[Path] = []
     with _locked(repository):
         check_replaceable(repository, name)

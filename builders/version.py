@@ -18,8 +18,9 @@ from sightline.builders.entries.entry import labels_file, public_configs, stage_
 from sightline.builders.entries.models import config_text
 from sightline.builders.network import CanonicalNetwork
 from sightline.builders.onnx_source import OnnxSource
-from sightline.builders.repository import CONFIG, MANIFEST, PART_MANIFEST, PUBLIC, write_file, write_json
+from sightline.builders.repository import CONFIG, PUBLIC, write_file, write_json
 from sightline.card import ModelCard
+from sightline.naming import MANIFEST, PART_MANIFEST
 
 _STAGE_SHIM = (
     "# Written by `sightline build`. Triton loads the stage from here; its code is in the package.\n"

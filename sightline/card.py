@@ -103,9 +103,12 @@ class HeadSpec(_Frozen):
     )
     normalised: bool = Field(default=False, description="boxes are 0..1 of the network's sides")
     centre_form: bool = Field(default=False, description="boxes are centre x, centre y, width, height")
-    multi_label: bool = Field(default=False, description="every class above the limit counts, not only the best")
+    multi_label: bool = Field(
+        default=False, description="every class above the limit counts, not only the best"
+    )
     anchors: tuple[tuple[float, ...], ...] | Path | None = Field(
-        default=None, description="rows of numbers, or a .npy file with them, network pixels (yolov5 levels, ssd)"
+        default=None,
+        description="rows of numbers, or a .npy file with them, network pixels (yolov5 levels, ssd)",
     )
     strides: tuple[int, ...] = Field(default=(), description="pixels a cell, a level each (yolox)")
     box_weights: tuple[float, float, float, float] | None = Field(
@@ -124,7 +127,9 @@ class Limits(_Frozen):
         default=0.45, gt=0, le=1, description="boxes of one class that overlap more are suppressed"
     )
     detections: int = Field(default=300, ge=1, le=3000, description="most objects reported for an image")
-    top: int = Field(default=5, ge=1, le=1000, description="classify: how many classes are answered, best first")
+    top: int = Field(
+        default=5, ge=1, le=1000, description="classify: how many classes are answered, best first"
+    )
     class_agnostic: bool = Field(default=False, description="boxes suppress boxes of every class")
 
 
@@ -147,20 +152,29 @@ class EngineSpec(_Frozen):
         default=2.0, gt=0, le=600, description="a request that waits longer is refused"
     )
     instances: int | None = Field(
-        default=None, ge=1, le=64, description="of the network; left out: from the machine's cores or GPU memory"
+        default=None,
+        ge=1,
+        le=64,
+        description="of the network; left out: from the machine's cores or GPU memory",
     )
     keep_precise: tuple[str, ...] = Field(
         default=(), description="nodes or operator types that stay in fp32 whatever the precision"
     )
-    workspace_mib: int = Field(default=2048, ge=16, le=1 << 20, description="TensorRT: most memory for tactics, MiB")
+    workspace_mib: int = Field(
+        default=2048, ge=16, le=1 << 20, description="TensorRT: most memory for tactics, MiB"
+    )
     version_compatible: bool = Field(
         default=False, description="TensorRT: the engine also runs in later versions"
     )
     hardware: Literal["this", "same_capability", "ampere_plus"] = Field(
         default="this", description="TensorRT: on which other GPUs the engine runs"
     )
-    dla: int | None = Field(default=None, ge=0, le=1, description="Orin: the DLA core; the rest falls back to the GPU")
-    response_cache: bool = Field(default=False, description="answer repeated encoded images from Triton's cache")
+    dla: int | None = Field(
+        default=None, ge=0, le=1, description="Orin: the DLA core; the rest falls back to the GPU"
+    )
+    response_cache: bool = Field(
+        default=False, description="answer repeated encoded images from Triton's cache"
+    )
 
     @field_validator("batch")
     @classmethod
@@ -184,7 +198,10 @@ class CalibrationSpec(_Frozen):
     )
     samples: int = Field(default=128, ge=8, le=10_000, description="pictures that are used, spread evenly")
     allowed_drop: float = Field(
-        default=0.01, gt=0, le=1, description="loss of agreement from which a layer goes back to higher precision"
+        default=0.01,
+        gt=0,
+        le=1,
+        description="loss of agreement from which a layer goes back to higher precision",
     )
 
 
@@ -197,10 +214,16 @@ class ProofSpec(_Frozen):
         default=0.05, gt=0, description="largest mean error of an output, as a share of its spread"
     )
     top1_agreement: float = Field(default=0.95, ge=0, le=1, description="classify: same best class")
-    map: float = Field(default=0.95, ge=0, le=1, description="detect, segment: mAP50 against the source's detections")
+    map: float = Field(
+        default=0.95, ge=0, le=1, description="detect, segment: mAP50 against the source's detections"
+    )
     mask_iou: float = Field(default=0.90, ge=0, le=1, description="segment: mean IoU of matched masks")
-    miou: float = Field(default=0.95, ge=0, le=1, description="semantic: mean IoU against the source's class map")
-    cosine: float = Field(default=0.99, ge=-1, le=1, description="embed: smallest cosine to the source's embedding")
+    miou: float = Field(
+        default=0.95, ge=0, le=1, description="semantic: mean IoU against the source's class map"
+    )
+    cosine: float = Field(
+        default=0.99, ge=-1, le=1, description="embed: smallest cosine to the source's embedding"
+    )
 
 
 class ModelCard(_Frozen):

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,10 +26,15 @@ from typer.testing import CliRunner
 
 from sightline.builders import BuildReport, card_from_onnx, open_onnx, repository_from_card
 from sightline.builders import repository as writing
+from sightline.builders.build import only_build
 from sightline.builders.cards import name_from_path
-from sightline.builders.config import EntryContext, config_text, entry_configs
-from sightline.builders.engine import _compare
+from sightline.builders.engines.cpu import compare
+from sightline.builders.entries.context import EntryContext
+from sightline.builders.entries.entry import public_configs, stage_configs
+from sightline.builders.entries.models import config_text
+from sightline.builders.heads import HeadPlan
 from sightline.builders.onnx_source import labels_from_names
+from sightline.builders.repository import make_public, public_number, remove_version, versions
 from sightline.builders.stages.cpu_engine import open_engine
 from sightline.card import ModelCard, card_from_dict, load_card
 from sightline.cli import app
@@ -34,7 +42,8 @@ from sightline.errors import BuildError, CardError, HeadMismatchError, ModelFile
 from tests.onnx_models import planted, with_external_data, yolov8_like
 
 NAMES = tuple(f"thing {index}" for index in range(11))
-STAGES = ("", "_frames", "_decode", "_letterbox", "_network", "_postprocess")
+PUBLIC = ("", "_frames")
+STAGES = ("_v1_decode", "_v1_letterbox", "_v1_network", "_v1_postprocess")
 
 
 def card(source: Path, **values: Any) -> ModelCard:
@@ -102,7 +111,7 @@ def test_batch_and_layout_of_the_export_do_not_matter(
     answers = []
     for source in (plain, other):
         repository_from_card(card(source, name=source.stem, engine={"precision": "fp32"}), target)
-        engine = open_engine(target / f"{source.stem}_network" / "1" / "model.xml")
+        engine = open_engine(target / f"{source.stem}_v1_network" / "1" / "model.xml")
         answers.append(engine.run(image)[0].copy())
     assert answers[0].std() > 0
     np.testing.assert_allclose(answers[0], answers[1], rtol=1e-5, atol=1e-6)
@@ -112,7 +121,7 @@ def test_stored_fp16_weights_are_half_the_size_and_answer_alike(model: Path, tar
     sizes, answers = [], []
     for precision in ("fp32", "fp16"):
         repository_from_card(card(model, name=precision, engine={"precision": precision}), target)
-        folder = target / f"{precision}_network" / "1"
+        folder = target / f"{precision}_v1_network" / "1"
         sizes.append((folder / "model.bin").stat().st_size)
         answers.append(
             open_engine(folder / "model.xml").run(np.full((1, 3, 32, 64), 0.5, np.float32))[0].copy()
@@ -124,9 +133,9 @@ def test_stored_fp16_weights_are_half_the_size_and_answer_alike(model: Path, tar
 def test_weights_beyond_the_range_of_fp16_still_answer_alike(tmp_path: Path, target: Path) -> None:
     path = yolov8_like(tmp_path / "toy.onnx", weight_scale=1e6)
     repository_from_card(card(path, engine={"precision": "fp16"}), target)
-    answer = open_engine(target / "toy_network" / "1" / "model.xml").run(np.ones((1, 3, 32, 64), np.float32))[
-        0
-    ]
+    answer = open_engine(target / "toy_v1_network" / "1" / "model.xml").run(
+        np.ones((1, 3, 32, 64), np.float32)
+    )[0]
     assert np.isfinite(answer).all()
 
 
@@ -142,8 +151,9 @@ def test_an_engine_that_answers_otherwise_is_refused(
     tmp_path: Path, answer: NDArray[np.float32], words: str
 ) -> None:
     with pytest.raises(BuildError, match=words):
-        _compare(answer, np.ones((1, 2, 2), np.float32), "fp16", tmp_path)
-    assert _compare(np.ones((1, 2, 2), np.float32), np.ones((1, 2, 2), np.float32), "fp16", tmp_path) == 0
+        compare(answer, np.ones((1, 2, 2), np.float32), "fp16", tmp_path)
+    same = compare(np.ones((1, 2, 2), np.float32), np.ones((1, 2, 2), np.float32), "fp16", tmp_path)
+    assert same == (0, 0)
 
 
 # ---------------------------------------------------------------- external weights
@@ -258,11 +268,11 @@ def test_a_wrong_number_of_labels_names_both(model: Path, target: Path) -> None:
         repository_from_card(card(model, labels=("a", "b", "c")), target)
 
 
-@pytest.mark.parametrize("labels", [NAMES, ()])
-def test_a_transposed_output_is_said_to_be_so(tmp_path: Path, target: Path, labels: tuple[str, ...]) -> None:
+def test_a_transposed_output_is_read_where_the_labels_tell(tmp_path: Path, target: Path) -> None:
     path = yolov8_like(tmp_path / "toy.onnx", transposed=True)
-    with pytest.raises(HeadMismatchError, match=r"\(N, 32, 15\).*transposed"):
-        repository_from_card(card(path, labels=labels), target)
+    assert repository_from_card(card(path), target).labels == NAMES
+    with pytest.raises(HeadMismatchError, match=r"\(N, 32, 15\).* 3 labels"):
+        repository_from_card(card(path, labels=("a", "b", "c")), target)
 
 
 def test_without_labels_the_classes_are_numbered(model: Path, target: Path) -> None:
@@ -292,8 +302,9 @@ def test_labels_that_would_break_a_labels_file(model: Path, target: Path, label:
 def test_hostile_names_and_labels_come_back_identical(name: str, labels: list[str]) -> None:
     """Whatever stands in a label, the configuration has the fields that we set, and the label reads back the same."""
     made = card_from_dict({"name": name, "source": "m.onnx"}, Path())
-    context = EntryContext(made, tuple(labels), ((15, 32),), "1", 2)
-    for model, config in entry_configs(context).items():
+    plan = HeadPlan("yolov8", (0,), tuple(labels), {"task": "detect", "head": "yolov8"}, "")
+    context = EntryContext(made, plan, ((15, 32),), "1", 2)
+    for model, config in {**stage_configs(context), **public_configs(context)}.items():
         again = text_format.Parse(config_text(config), model_config_pb2.ModelConfig())
         assert again == config
         assert again.name == model
@@ -304,7 +315,7 @@ def test_hostile_names_and_labels_come_back_identical(name: str, labels: list[st
 def test_queues_are_bounded_and_ensembles_have_only_what_they_may(model: Path, target: Path) -> None:
     made = card(model, engine={"queue": 7, "queue_seconds": 0.5, "batch": [1, 4]})
     repository_from_card(made, target)
-    for suffix in STAGES:
+    for suffix in (*PUBLIC, *STAGES):
         text = (target / f"toy{suffix}" / "config.pbtxt").read_text(encoding="utf-8")
         config = text_format.Parse(text, model_config_pb2.ModelConfig())
         assert config.max_batch_size == 4
@@ -326,25 +337,76 @@ def test_queues_are_bounded_and_ensembles_have_only_what_they_may(model: Path, t
 def test_the_manifest_tells_what_was_built(model: Path, target: Path) -> None:
     report = repository_from_card(card(model), target)
     assert isinstance(report, BuildReport)
-    assert sorted(report.models) == sorted(f"toy{suffix}" for suffix in STAGES)
+    assert (report.number, report.models) == (1, ("toy", "toy_frames"))
     manifest = json.loads((target / "toy" / "sightline.json").read_text(encoding="utf-8"))
+    assert manifest["number"] == 1
     assert manifest["card"]["labels"] == list(NAMES)
     assert manifest["card"]["source"] == "toy.onnx"  # no path of this machine
     assert manifest["source"]["sha256"] == open_onnx(model).sha256
-    assert set(manifest["files"]) == set(snapshot(target)) - {"toy/sightline.json"}
+    stages = {name: content for name, content in snapshot(target).items() if name.startswith("toy_v1_")}
+    written = {name for name in stages if "/public/" not in name}
+    assert set(manifest["files"]) == written
+    assert all(hashlib.sha256(stages[name]).hexdigest() == manifest["files"][name] for name in written)
     assert str(target) not in json.dumps(manifest)
 
 
-def test_a_rebuild_replaces_all_and_leaves_nothing_behind(model: Path, target: Path) -> None:
+def test_a_rebuild_is_the_next_version_and_the_one_before_stays(model: Path, target: Path) -> None:
     first = repository_from_card(card(model), target)
+    before = snapshot(target)
     second = repository_from_card(card(model, limits={"score": 0.9}), target)
-    assert (first.replaced, second.replaced) == (False, True)
-    assert '\\"score\\": 0.9' in (target / "toy_postprocess" / "config.pbtxt").read_text(encoding="utf-8")
-    assert sorted(path.name for path in target.iterdir()) == sorted(second.models)
+    assert (first.number, first.before, second.number, second.before) == (1, None, 2, 1)
+    assert public_number(target, "toy") == 2
+    after = snapshot(target)
+    assert {name: after[name] for name in before if name.startswith("toy_v1")} == {
+        name: content for name, content in before.items() if name.startswith("toy_v1")
+    }
+    assert '\\"score\\": 0.9' in (target / "toy_v2_postprocess" / "config.pbtxt").read_text(encoding="utf-8")
+    ensemble = (target / "toy" / "config.pbtxt").read_text(encoding="utf-8")
+    assert "toy_v2_network" in ensemble
+    assert "toy_v1_" not in ensemble
+    assert [(version.number, version.public) for version in versions(target, "toy")] == [
+        (1, False),
+        (2, True),
+    ]
+    assert sorted(path.name for path in (target / "toy").iterdir()) == [
+        "2", "config.pbtxt", "labels_v2.txt", "sightline.json",
+    ]  # fmt: skip
     assert [path.name for path in target.parent.iterdir()] == ["repository"]
 
 
-@pytest.mark.parametrize("suffix", STAGES)
+def test_promoting_an_older_version_restores_its_public_files(model: Path, target: Path) -> None:
+    repository_from_card(card(model), target)
+    public = {name: content for name, content in snapshot(target).items() if "_v1_" not in name}
+    repository_from_card(card(model, limits={"score": 0.9}), target)
+    assert make_public(target, "toy", 1) == 2
+    again = {name: content for name, content in snapshot(target).items() if not re.match(r"toy_v\d", name)}
+    assert again == public
+    with pytest.raises(BuildError, match=r"no version 7 .* it has 1, 2"):
+        make_public(target, "toy", 7)
+
+
+def test_a_version_that_is_not_published_changes_nothing_for_clients(model: Path, target: Path) -> None:
+    repository_from_card(card(model), target)
+    before = {name: content for name, content in snapshot(target).items() if not re.match(r"toy_v\d", name)}
+    report = repository_from_card(card(model, limits={"score": 0.9}), target, publish=False)
+    assert (report.number, report.public) == (2, False)
+    assert before == {
+        name: content for name, content in snapshot(target).items() if not re.match(r"toy_v\d", name)
+    }
+    assert make_public(target, "toy", 2) == 1
+
+
+def test_versions_are_removed_but_never_the_public_one(model: Path, target: Path) -> None:
+    for _ in range(2):
+        repository_from_card(card(model), target)
+    with pytest.raises(BuildError, match="version 2 of toy is public"):
+        remove_version(target, "toy", 2)
+    remove_version(target, "toy", 1)
+    assert not list(target.glob("toy_v1_*"))
+    assert repository_from_card(card(model), target).number == 3  # a number is never used again
+
+
+@pytest.mark.parametrize("suffix", PUBLIC)
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "other card", "odd manifest"])
 def test_what_sightline_did_not_write_is_left_alone(
     tmp_path: Path, model: Path, target: Path, suffix: str, kind: str
@@ -371,26 +433,63 @@ def test_what_sightline_did_not_write_is_left_alone(
     assert list(target.iterdir()) == [place]
 
 
-def test_a_failure_between_two_folders_puts_the_old_entry_back(
-    model: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_of_somebody_else_where_a_stage_would_go_is_passed_by(model: Path, target: Path) -> None:
+    (target / "toy_v1_decode").mkdir(parents=True)
+    (target / "toy_v1_decode" / "mine").write_text("mine")
+    assert repository_from_card(card(model), target).number == 2
+    assert (target / "toy_v1_decode" / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["_v2_letterbox", "_v2_network"])
+def test_a_failure_between_two_folders_leaves_the_versions_as_they_were(
+    model: Path, target: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     repository_from_card(card(model), target)
     before = snapshot(target)
-    exchange = writing._exchange
+    move = writing._move
 
-    def fail(new: Path, place: Path, retired: Path) -> None:
-        exchange(new, place, retired)
-        if place.name.endswith("_network"):
+    def fail(new: Path, where: Path) -> None:
+        if where.name.endswith(place):
             raise OSError(5, "Input/output error")
+        move(new, where)
 
-    monkeypatch.setattr(writing, "_exchange", fail)
+    monkeypatch.setattr(writing, "_move", fail)
     with pytest.raises(OutputError, match="unchanged"):
         repository_from_card(card(model, limits={"score": 0.9}), target)
     assert snapshot(target) == before
-    with pytest.raises(OutputError):
-        repository_from_card(card(model, name="fresh"), target)
-    assert snapshot(target) == before
     assert [path.name for path in target.parent.iterdir()] == ["repository"]
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3, 4, 5, 6])
+def test_a_failure_while_a_version_is_made_public_keeps_the_one_before(
+    model: Path, target: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    repository_from_card(card(model), target)
+    repository_from_card(card(model, limits={"score": 0.9}), target, publish=False)
+    before = snapshot(target)
+    calls, replace = [0], writing._replace_file
+
+    def fail(path: Path, content: bytes) -> None:
+        calls[0] += 1
+        if calls[0] == fails_at:
+            raise OSError(28, "No space left on device")
+        replace(path, content)
+
+    monkeypatch.setattr(writing, "_replace_file", fail)
+    with contextlib.suppress(OutputError):
+        make_public(target, "toy", 2)
+    if public_number(target, "toy") == 1:
+        assert snapshot(target) == before
+    else:
+        assert fails_at > 5
+
+
+def test_two_builds_of_one_model_at_once_do_not_mix(model: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    with only_build(target, "toy"), pytest.raises(BuildError, match="another build of 'toy'"):
+        repository_from_card(card(model), target)
+    assert not list(target.iterdir())
+    assert repository_from_card(card(model), target).number == 1
 
 
 def test_leftovers_of_a_killed_build_are_swept(model: Path, target: Path) -> None:
@@ -419,7 +518,7 @@ except OutputError as error:
 
 
 @pytest.mark.parametrize(
-    "file", ["toy_decode/1/model.py", "toy_network/1/model.bin", "toy_network/1/model.xml"]
+    "file", ["toy_v1_decode/1/model.py", "toy_v1_network/1/model.bin", "toy_v1_network/1/model.xml"]
 )
 def test_no_room_on_the_disk_leaves_the_old_entry_whole(model: Path, target: Path, file: str) -> None:
     """RLIMIT_FSIZE fails writes in the kernel as a full disk does: in our files, in OpenVINO's text and weights."""
@@ -450,7 +549,7 @@ def test_a_repository_that_may_not_be_written(model: Path, tmp_path: Path) -> No
 def test_progress_names_each_step_once(model: Path, target: Path) -> None:
     steps: list[str] = []
     repository_from_card(card(model), target, progress=steps.append)
-    assert steps == ["check", "convert", "test run", "write"]
+    assert steps == ["check", "convert", "engine", "write", "publish"]
 
 
 # ---------------------------------------------------------------- cards out of exports, and the command
@@ -513,7 +612,7 @@ def test_the_command_builds_and_its_card_builds_again(tmp_path: Path, model: Pat
     assert (made.name, made.labels, made.limits.score, made.engine.batch) == ("cams", NAMES, 0.4, (1, 16))
     again = run(str(saved), "--repository", str(target))
     assert again.exit_code == 0, again.output
-    assert "replaced" in again.output
+    assert "version 2" in again.output
 
 
 @pytest.mark.parametrize(
@@ -523,7 +622,8 @@ def test_the_command_builds_and_its_card_builds_again(tmp_path: Path, model: Pat
         (["none.onnx"], "does not exist"),
         (["none.yaml"], "cannot be read"),
         (["{model}", "--size", "640"], "--size"),
-        (["{model}", "--head", "yolov5"], "yolov8"),
+        (["{model}", "--head", "efficient_nms"], "efficient_nms"),
+        (["{model}", "--head", "scores"], "yolov8"),
         (["{model}", "--labels", "none.txt"], "none.txt"),
         (["{model}", "--batch", "0"], "engine.batch"),
         (["{model}", "--name", "../x"], "name"),
@@ -548,7 +648,7 @@ def test_the_planted_detector_finds_its_rectangle(tmp_path: Path, target: Path) 
     repository_from_card(card_from_onnx(planted(tmp_path / "planted.onnx")), target)
     image = np.zeros((1, 3, 224, 384), np.float32)
     image[:, :, 30:50, 100:160] = 1
-    answer = open_engine(target / "planted_network" / "1" / "model.xml").run(image)[0][0]
+    answer = open_engine(target / "planted_v1_network" / "1" / "model.xml").run(image)[0][0]
     np.testing.assert_allclose(answer[:4, 0], [130, 40, 60, 20])
     assert answer[4 + 3, 0] == pytest.approx(0.9, abs=1e-3)
     assert not answer[4:, 1:].any()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,13 +12,12 @@ from sightline.builders.heads import HeadPlan
 from sightline.builders.stages.wire import raw_name
 from sightline.builders.tasks import TensorSpec
 from sightline.card import ModelCard
+from sightline.naming import stage_model
 
 Target = Literal["local", "server", "jetson"]
 Decoder = Literal["pillow", "dali"]
 TARGETS: tuple[Target, ...] = ("local", "server", "jetson")
-STAGES = ("check", "decode", "letterbox", "network", "postprocess")
 MAX_INSTANCES = 8
-STAGE_NAME = re.compile(rf"(?P<name>.+)_v(?P<number>[1-9][0-9]*)_(?P<stage>{'|'.join(STAGES)})")
 
 
 @dataclass(frozen=True)
@@ -74,11 +72,6 @@ class EntryContext:
     def public(self) -> tuple[str, ...]:
         """Names of the ensembles that clients ask for."""
         return self.card.name, f"{self.card.name}_frames"
-
-
-def stage_model(name: str, number: int, stage: str) -> str:
-    """Name of a stage's model, such as street_detect_v3_network."""
-    return f"{name}_v{number}_{stage}"
 
 
 def usable_cores() -> int:

@@ -115,9 +115,7 @@ def _length(dims: tuple[int, ...]) -> int:
     return product
 
 
-def _ensemble(
-    context: EntryContext, name: str, first: str, inputs: tuple[TensorSpec, ...]
-) -> pb.ModelConfig:
+def _ensemble(context: EntryContext, name: str, first: str, inputs: tuple[TensorSpec, ...]) -> pb.ModelConfig:
     """One step after the other; every tensor keeps its name from stage to stage."""
     task = TASKS[context.card.task]
     answers = answers_of(context)

@@ -11,6 +11,7 @@ from pathlib import Path
 from sightline.deploy.local.engine import TRITON_RELEASE
 from sightline.deploy.local.ports import LOOPBACK
 from sightline.errors import ServerError
+from sightline.naming import is_stage
 from sightline.runtime import TOKEN_KEY
 
 RESTRICTED = "shared-memory,model-repository,trace,logging"
@@ -49,8 +50,11 @@ def check_host(host: str) -> None:
 
 
 def model_names(repository: Path) -> tuple[str, ...]:
-    """Folders of the repository that hold a config.pbtxt; others, such as a model's source, are no models."""
-    return tuple(sorted(path.parent.name for path in repository.glob("*/config.pbtxt") if path.is_file()))
+    """Models of the repository to load: folders with a config.pbtxt. Stages of ours are left out: with its ensemble
+    Triton loads the stages that it names, and no others, so that older versions take no memory.
+    """
+    folders = (path.parent for path in repository.glob("*/config.pbtxt") if path.is_file())
+    return tuple(sorted(folder.name for folder in folders if not is_stage(folder)))
 
 
 def server_arguments(

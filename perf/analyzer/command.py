@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from sightline.errors import BadInputError, MissingDependencyError
+from sightline.naming import MANIFEST
 from sightline.perf.analyzer import inputs
 from sightline.perf.analyzer.bare import BareLoop
 from sightline.perf.analyzer.binary import Analyzer, find_analyzer
@@ -35,7 +36,6 @@ from sightline.runtime import ServerState, read_state
 
 TAX_ROUNDS = 5
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-_MANIFEST = "sightline.json"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ class _Bench:
         self._triton = statistics.version()
         self._server = ServerProcesses(state.supervisor_pid) if state else None
         argfile = _argfile_library() if state else None
-        model = inputs.target(plan.model, plan.input).model
+        number = self._manifest()["number"] if plan.input == "network" else 1
+        model = inputs.target(plan.model, plan.input, number).model
         token = state.token if state and argfile else None
         self._load = Load(analyzer, plan.address, model, folder / "input.json", token, argfile)
         statistics.stages(model)  # an unknown model fails here, before anything is drawn
@@ -193,11 +194,14 @@ class _Bench:
         return self._state is not None if self._plan.tax is None else self._plan.tax
 
     def _card_input(self) -> dict[str, Any]:
+        return dict(self._manifest()["card"]["input"])
+
+    def _manifest(self) -> dict[str, Any]:
         if self._state is None:
             raise BadInputError("--input network needs the server's repository, so a server on this machine")
-        path = Path(self._state.repository) / self._plan.model / _MANIFEST
+        path = Path(self._state.repository) / self._plan.model / MANIFEST
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))["card"]["input"])
+            return dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError) as error:
             raise BadInputError(
                 f"{path} is no manifest of a built model ({error}); run: sightline build"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.frame import ColourSpace, Frame, PixelFormat
+from sightline.naming import stage_model
 
 INPUTS = ("frames", "encoded", "network")
 FRAME_SIZE = (1280, 720)
@@ -22,6 +23,7 @@ FRAME_COUNT = 8
 FIRST_SEED = 30_000_000
 """Of scenes that were neither trained on nor play in the demo."""
 _JPEG_QUALITY = 90
+_LETTERBOX = ("mean", "std", "resize", "colour", "filter", "short_side")
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,10 @@ class Target:
     kind: str
 
 
-def target(model: str, kind: str) -> Target:
-    """frames -> MODEL_frames, encoded -> MODEL, network -> MODEL_network."""
-    suffix = {"frames": "_frames", "encoded": "", "network": "_network"}[kind]
-    return Target(model + suffix, kind)
+def target(model: str, kind: str, number: int = 1) -> Target:
+    """frames -> MODEL_frames, encoded -> MODEL, network -> MODEL_vN_network with N the version that clients get."""
+    names = {"frames": f"{model}_frames", "encoded": model, "network": stage_model(model, number, "network")}
+    return Target(names[kind], kind)
 
 
 def drawn_frames(count: int = FRAME_COUNT) -> list[NDArray[np.uint8]]:
@@ -64,7 +66,7 @@ def network_tensors(frames: list[NDArray[np.uint8]], card_input: dict[str, Any])
     from sightline.preprocess_ext import letterbox
 
     width, height = card_input["size"]
-    keywords = {key: card_input[key] for key in ("mean", "std", "resize", "colour") if key in card_input}
+    keywords = {key: card_input[key] for key in _LETTERBOX if card_input.get(key) is not None}
     out = np.empty((len(frames), 3, height, width), np.float32)
     for index, rgb in enumerate(frames):
         letterbox(i420(rgb), out[index], **keywords)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sightline.builders.repository import public_number
 from sightline.builders.stages.cpu_engine import ENGINE_FILE
 from sightline.errors import ModelNotFoundError
+from sightline.naming import stage_model
 from sightline.perf.analyzer.bare import BareLoop, BareRun
 from sightline.perf.analyzer.report import LoadPoint
 
@@ -79,10 +81,11 @@ class ServingTax:
 
 def engine_file(repository: Path, model: str) -> Path:
     """The engine of a card in a repository on this machine. Raises ModelNotFoundError."""
-    found = sorted(repository.glob(f"{model}_*/*/{ENGINE_FILE}"))
-    if not found:
+    number = public_number(repository, model)
+    path = repository / stage_model(model, number or 0, "network") / "1" / ENGINE_FILE
+    if number is None or not path.is_file():
         raise ModelNotFoundError(f"{repository} holds no OpenVINO engine of {model!r}")
-    return found[-1]
+    return path
 
 
 def measure_tax(

@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from sightline.builders.onnx_checks.tensors import MAX_RANK
 from sightline.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -100,12 +101,17 @@ def _external_bytes(tensor: onnx.TensorProto, folder: Path, max_bytes: int) -> b
         )
     descriptor = _open_inside(folder, parts, tensor.name)
     with os.fdopen(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        if offset + length > size:
+            raise ModelFileError(
+                f"{'/'.join(parts)} has too few bytes for weights '{tensor.name}' ({length} from {offset}, it has {size}); "
+                "copy the whole export again"
+            )
         file.seek(offset)
         content = file.read(length)
     if len(content) != length:
         raise ModelFileError(
-            f"{'/'.join(parts)} has too few bytes for weights '{tensor.name}' ({length} from {offset}); "
-            "copy the whole export again"
+            f"{'/'.join(parts)} became shorter while weights '{tensor.name}' were read; copy the whole export again"
         )
     return content
 
@@ -168,8 +174,9 @@ def _tensor_bytes(tensor: onnx.TensorProto) -> int:
         raise ModelFileError(
             f"weights '{tensor.name}' have the unknown data type {tensor.data_type}"
         ) from error
-    if any(dim < 0 for dim in tensor.dims):
+    if len(tensor.dims) > MAX_RANK or any(dim < 0 for dim in tensor.dims):
         raise ModelFileError(
-            f"weights '{tensor.name}' have the shape {list(tensor.dims)}; sizes must not be negative"
+            f"weights '{tensor.name}' have the shape {list(tensor.dims)[:8]}; "
+            f"at most {MAX_RANK} sizes, none negative, are read"
         )
     return int(prod(tensor.dims)) * bits // 8

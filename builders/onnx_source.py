@@ -2,19 +2,25 @@
 """Opens a user's ONNX file without trusting it.
 
 The result is self-contained: weights kept outside the file are read here, once, from inside the model's
-folder, so that no later step (and no race with a changed link) opens a path that the file names.
+folder, so that no later step (and no race with a changed link) opens a path that the file names. What it claims is
+checked (onnx_checks) before any parser in C++ that trusts its files sees it.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sightline.builders.external_data import embed_external_data
+from sightline.builders.onnx_checks import check_graph, check_wire
+from sightline.builders.onnx_checks.names import quoted
+from sightline.builders.onnx_checks.wire import WireError
 from sightline.errors import MissingDependencyError, ModelFileError
 
 if TYPE_CHECKING:
@@ -23,6 +29,12 @@ if TYPE_CHECKING:
 MAX_MODEL_BYTES = (1 << 31) - 1  # protobuf's own limit for one message
 MAX_NAMES_BYTES = 1 << 18
 MAX_SIDE_PIXELS = 8192
+_START_BYTES = 4096
+_FIRST_BYTES = (
+    frozenset(  # fields of a model, of their right type: the exporters begin with ir_version (0x08)
+        (0x08, 0x28, *(number << 3 | 2 for number in (2, 3, 4, 6, 7, 8, 14)))
+    )
+)
 
 EXPORT_HINT = "Export it with: yolo export model=MODEL.pt format=onnx"
 _KNOWN_STARTS = (
@@ -39,11 +51,15 @@ Dims = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Name and shape of an input or output; None where the file leaves a dimension open."""
+    """Name, shape and data type of an input or output; dims: None where the file leaves one open.
+
+    ranked: False where the file does not even say how many dimensions there are; dims is () then.
+    """
 
     name: str
     dims: Dims
     element: str
+    ranked: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,11 @@ class OnnxSource:
         return None
 
     @property
+    def takes_bytes(self) -> bool:
+        """Whether the network wants pixels as bytes, 0..255, so that the card's mean must be 0 and its std 1."""
+        return self.input.element == "UINT8"
+
+    @property
     def exported_labels(self) -> tuple[str, ...]:
         """Class names that an Ultralytics export carries; empty where there are none that can be used."""
         return labels_from_names(self.metadata.get("names", ""))
@@ -85,14 +106,21 @@ class OnnxSource:
 def open_onnx(path: Path) -> OnnxSource:
     """Read and check an ONNX file with one image input.
 
-    Raises ModelFileError for a file that is missing, no ONNX, too large, has weights outside its folder,
-    or does not take one 3-channel image.
+    Raises ModelFileError, which names the node, weight or field, for a file that is missing, no ONNX, damaged, too large,
+    of a version that is not read, has custom operators, weights outside its folder, or does not take one 3-channel image.
+    Time and memory grow with the file's size alone, whatever it claims.
     """
     onnx = _import_onnx()
     content = _read(path)
     digest = hashlib.sha256(content)
     model = _parse(onnx, path, content)
-    if embed_external_data(model, path.parent, digest, MAX_MODEL_BYTES):
+    changed = len(model.training_info) > 0
+    changed |= embed_external_data(model, path.parent, digest, MAX_MODEL_BYTES)
+    try:
+        changed |= check_graph(model)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path} cannot be used: {error}") from error
+    if changed:
         content = _serialize(model, path)
     tensor, layout = _image_input(onnx, model, path)
     outputs = tuple(_tensor_info(onnx, value) for value in model.graph.output)
@@ -140,33 +168,49 @@ def _import_onnx() -> Any:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_MODEL_BYTES + 1)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not make us wait
+        with os.fdopen(descriptor, "rb") as file:
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
+                raise ModelFileError(f"model file {path} cannot be read: it is not a plain file")
+            if info.st_size > MAX_MODEL_BYTES:
+                raise ModelFileError(
+                    f"{path} is larger than {MAX_MODEL_BYTES} bytes, the limit of the ONNX format"
+                )
+            start = file.read(_START_BYTES)
+            _check_start(path, start, info.st_size)
+            return start + file.read(MAX_MODEL_BYTES - len(start))
     except FileNotFoundError as error:
         raise ModelFileError(
             f"model file {path} does not exist; check the path or the card's 'source'"
         ) from error
     except OSError as error:
         raise ModelFileError(f"model file {path} cannot be read: {error.strerror}") from error
-    if len(content) > MAX_MODEL_BYTES:
-        raise ModelFileError(f"{path} is larger than {MAX_MODEL_BYTES} bytes, the limit of the ONNX format")
-    return content
+
+
+def _check_start(path: Path, start: bytes, size: int) -> None:
+    """Refuses what is no ONNX by its first bytes, before the rest is read."""
+    for known, hint in _KNOWN_STARTS:
+        if start.startswith(known):
+            raise ModelFileError(f"{path} is not an ONNX model: {hint}")
+    if start and start[0] not in _FIRST_BYTES:
+        raise ModelFileError(f"{path} is not an ONNX model, or it is cut off ({size} bytes). {EXPORT_HINT}")
 
 
 def _parse(onnx: Any, path: Path, content: bytes) -> ModelProto:
     from google.protobuf.message import DecodeError
 
-    for start, hint in _KNOWN_STARTS:
-        if content.startswith(start):
-            raise ModelFileError(f"{path} is not an ONNX model: {hint}")
     model: ModelProto = onnx.ModelProto()
     try:
+        check_wire(content)
         model.ParseFromString(content)
+    except WireError as error:
+        raise ModelFileError(f"{path} is not an ONNX model: {error}. {EXPORT_HINT}") from error
     except DecodeError as error:
         raise ModelFileError(
             f"{path} is not an ONNX model, or it is cut off ({len(content)} bytes). {EXPORT_HINT}"
         ) from error
-    if not model.graph.node or not model.opset_import:
+    if not model.graph.node:
         raise ModelFileError(
             f"{path} is not an ONNX model: it has no graph ({len(content)} bytes). {EXPORT_HINT}"
         )
@@ -185,12 +229,19 @@ def _image_input(onnx: Any, model: ModelProto, path: Path) -> tuple[TensorInfo, 
     inputs = [_tensor_info(onnx, value) for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
         raise ModelFileError(
-            f"{path} has {len(inputs)} inputs ({_listed(inputs)}); Sightline needs one image input"
+            f"{path} has {len(inputs)} inputs ({_listed(inputs[:8])}); Sightline needs one image input. "
+            "Export the model so that all else is inside, or serve one branch"
         )
     tensor = inputs[0]
-    if tensor.element not in ("FLOAT", "FLOAT16"):
+    if tensor.element not in ("FLOAT", "FLOAT16", "UINT8"):
         raise ModelFileError(
-            f"input '{tensor.name}' of {path} is {tensor.element}; it must be FLOAT or FLOAT16"
+            f"input {quoted(tensor.name)} of {path} is {tensor.element}; it must be FLOAT, FLOAT16 or UINT8. "
+            "Export the model with a float32 image as input"
+        )
+    if not tensor.ranked:
+        raise ModelFileError(
+            f"input {quoted(tensor.name)} of {path} has a dynamic rank: the file does not say how many dimensions it has. "
+            "Export the model with an input of shape (N, 3, height, width)"
         )
     if len(tensor.dims) == 4 and tensor.dims[1] == 3:
         layout: Literal["NCHW", "NHWC"] = "NCHW"
@@ -198,7 +249,7 @@ def _image_input(onnx: Any, model: ModelProto, path: Path) -> tuple[TensorInfo, 
         layout = "NHWC"
     else:
         raise ModelFileError(
-            f"input '{tensor.name}' of {path} has shape {shape_text(tensor.dims)}; "
+            f"input {quoted(tensor.name)} of {path} has shape {shape_text(tensor.dims)}; "
             "it must be (N, 3, height, width) or (N, height, width, 3)"
         )
     if any(side is not None and not 8 <= side <= MAX_SIDE_PIXELS for side in tensor.dims[1:] if side != 3):
@@ -210,14 +261,18 @@ def _image_input(onnx: Any, model: ModelProto, path: Path) -> tuple[TensorInfo, 
 
 def _tensor_info(onnx: Any, value: ValueInfoProto) -> TensorInfo:
     kind = value.type.tensor_type
-    dims = tuple(
-        d.dim_value if d.WhichOneof("value") == "dim_value" and d.dim_value > 0 else None
-        for d in kind.shape.dim
-    )
+    form = value.type.WhichOneof("value")
+    if form != "tensor_type":
+        return TensorInfo(value.name, (), (form or "unknown").removesuffix("_type").upper(), ranked=False)
+    dims = tuple(_dim(d) for d in kind.shape.dim)
     known = kind.elem_type in onnx.TensorProto.DataType.values()
-    return TensorInfo(
-        value.name, dims, onnx.TensorProto.DataType.Name(kind.elem_type) if known else "unknown"
-    )
+    element = onnx.TensorProto.DataType.Name(kind.elem_type) if known else "UNKNOWN"
+    return TensorInfo(value.name, dims, element, ranked=kind.HasField("shape"))
+
+
+def _dim(dim: Any) -> int | None:
+    """A dimension's size; None where it is a name, left out, or one of the numbers (0, -1) that some write for open."""
+    return dim.dim_value if dim.WhichOneof("value") == "dim_value" and dim.dim_value > 0 else None
 
 
 def _listed(tensors: list[TensorInfo]) -> str:
@@ -226,7 +281,7 @@ def _listed(tensors: list[TensorInfo]) -> str:
 
 def _described(tensors: list[TensorInfo]) -> Iterator[str]:
     for tensor in tensors:
-        yield f"{tensor.name} {shape_text(tensor.dims)}"
+        yield f"{quoted(tensor.name)} {tensor.element} {shape_text(tensor.dims)}"
 
 
 def shape_text(dims: Dims) -> str:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from sightline.errors import BadInputError, ProtocolError
 from sightline.frame import Frame
+from sightline.naming import STAGES as ENTRY_STAGES
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 TASK_NAME = re.compile(r"[a-z_]{0,32}")
 MAX_DESCRIPTION_CHARACTERS = 1 << 20
 MAX_LABELS = 65_536
 MAX_ROWS = 30_000
-STAGES = ("decode", "letterbox", "network", "postprocess", "frames")
+STAGES = (*ENTRY_STAGES, "frames")
 ERROR_PREFIX = re.compile(r"\[bad_(?:image|frame)\]\s*")
 
 ALIGNMENT_BYTES = 64

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SHOW_PROGRESS_FROM_IMAGES = 5
 FEW_IMAGES = 3
+PLAIN_WIDTH = 160
 SCORED_TASKS = ("", "detect", "segment", "classify")
 
 _HELP = """Ask a server what is in images. A folder stands for the JPEG, PNG and WebP files in it.
@@ -81,12 +82,15 @@ def infer(
         raise typer.BadParameter(f"--protocol is {protocol!r}; it must be grpc or http")
     paths = _image_files(images)
     targets = _targets(paths, draw)
-    view = _View(Console(highlight=False), Console(stderr=True, highlight=False), as_json, score, len(paths))
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    view = _View(console, errors, as_json, score, len(paths))
     with Client(server, protocol=protocol, timeout_seconds=timeout) as client:  # type: ignore[arg-type]
         # An absent server, an unknown model and options that do not suit it end everything here.
         _check_options(model, client.task(model), draw, score, like)
         view.like = client.embed(model, like) if like else None
-        with _progress(view.errors, len(paths), as_json) as step:
+        with _progress(errors, len(paths), as_json) as step:
             for path, outcome in zip(paths, client.infer_each(model, paths), strict=True):
                 step()
                 view.take(path, outcome, targets.get(path))

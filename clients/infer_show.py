@@ -67,28 +67,36 @@ def table(path: Path, found: Result) -> Table | Text:
 
 def likeness_table(found: Mapping[Path, Embedding], like: Embedding | None) -> Table | None:
     """How alike images are: to one (the most alike first), each to each, or each to its nearest; None for a single one."""
-    paths = list(found)
+    names = _short_names(list(found))
     if like is not None:
-        cosines = sorted(((one.cosine(like), str(path)) for path, one in found.items()), reverse=True)
-        return _table("likeness", ("image", "cosine"), [(path, f"{value:.3f}") for value, path in cosines])
-    if len(paths) < 2:
+        cosines = sorted(
+            ((one.cosine(like), name) for name, one in zip(names, found.values(), strict=True)), reverse=True
+        )
+        return _table("likeness", ("image", "cosine"), [(name, f"{value:.3f}") for value, name in cosines])
+    if len(names) < 2:
         return None
     vectors = np.stack([one.vector for one in found.values()]).astype(np.float64)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     likeness = vectors @ vectors.T
-    numbers = [str(i + 1) for i in range(len(paths))]
-    if len(paths) <= MATRIX_IMAGES:
+    numbers = [str(i + 1) for i in range(len(names))]
+    if len(names) <= MATRIX_IMAGES:
         rows = [
-            (f"{number}  {path}", *(f"{value:.3f}" for value in row))
-            for number, path, row in zip(numbers, paths, likeness, strict=True)
+            (f"{number}  {name}", *(f"{value:.3f}" for value in row))
+            for number, name, row in zip(numbers, names, likeness, strict=True)
         ]
         return _table("likeness", ("image", *numbers), rows)
     np.fill_diagonal(likeness, -np.inf)
     nearest = [
-        (str(path), str(paths[int(row.argmax())]), f"{row.max():.3f}")
-        for path, row in zip(paths, likeness, strict=True)
+        (name, names[int(row.argmax())], f"{row.max():.3f}")
+        for name, row in zip(names, likeness, strict=True)
     ]
     return _table("likeness", ("image", "most alike", "cosine"), nearest)
+
+
+def _short_names(paths: list[Path]) -> list[str]:
+    """Without their folders, where that leaves them different."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def draw_copy(path: Path, found: Result, target: Path) -> Path:

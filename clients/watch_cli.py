@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REFRESH_SECONDS = 0.25
 REQUEST_TIMEOUT_SECONDS = 4.0
 PLAIN_WIDTH = 160
+WATCHED_TASKS = ("", "detect", "segment")
 
 _HELP = """Watch cameras: decode, send the newest frames to the server, show and keep what it finds.
 
@@ -163,13 +164,18 @@ def _cameras(texts: list[str], file: Path | None, loop: bool) -> list[Source]:
 
 
 def _check_server(client: Client, model: str, console: Console) -> None:
-    """A wrong model name is an error at once; an absent server is waited for."""
+    """A wrong model is an error at once; an absent server is waited for."""
     from rich.text import Text
 
-    from sightline.errors import DeadlineExceeded, ServerUnavailable
+    from sightline.errors import BadInputError, DeadlineExceeded, ServerUnavailable
 
     try:
-        client.labels(model)
+        task = client.task(model)
+        if task not in WATCHED_TASKS:
+            raise BadInputError(
+                f"model {model} is a {task} model; watch shows the boxes of detect and segment models. "
+                f"For single images there is `sightline infer --model {model}`"
+            )
     except (ServerUnavailable, DeadlineExceeded) as error:
         console.print(
             Text(f"warning: {error}. Frames are dropped until it answers.", style="yellow"), soft_wrap=True

@@ -140,7 +140,103 @@ def planted(path: Path, *, classes: int = 11, class_id: int = 3, size: tuple[int
         ),
         helper.make_node("Mul", ["column", "spread"], ["output0"]),
     ]
-    return _save(path, nodes, constants, ["batch", 3, height, width], ["batch", 4 + classes, PLANTED_ANCHORS])
+    names = {"names": str({index: f"class_{index}" for index in range(classes)})}
+    outputs = ["batch", 4 + classes, PLANTED_ANCHORS]
+    return _save(path, nodes, constants, ["batch", 3, height, width], outputs, names)
+
+
+def _save_outputs(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    constants: Sequence[onnx.TensorProto],
+    size: tuple[int, int],
+    outputs: dict[str, Sequence[int | str]],
+) -> Path:
+    """A network of RGB pictures, 0..1, with named outputs."""
+    width, height = size
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, height, width])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, list(form))
+            for name, form in outputs.items()
+        ],
+        list(constants),
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def mean_colours(path: Path, *, size: tuple[int, int] = (32, 32)) -> Path:
+    """A classifier of three classes: the scores are the means of red, green and blue, 0..1."""
+    nodes = [helper.make_node("ReduceMean", ["images"], ["output0"], axes=[2, 3], keepdims=0)]
+    return _save_outputs(path, nodes, [], size, {"output0": ["batch", 3]})
+
+
+def mean_quarters(path: Path, *, size: tuple[int, int] = (32, 32)) -> Path:
+    """An embedder: the mean colours of the four quarters, 12 values, the channels of a quarter side by side."""
+    width, height = size
+    constants = [_constant("shape", [0, 12], np.int64)]
+    pool = [height // 2, width // 2]
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["quarters"], kernel_shape=pool, strides=pool),
+        helper.make_node("Transpose", ["quarters"], ["moved"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["moved", "shape"], ["output0"]),
+    ]
+    return _save_outputs(path, nodes, constants, size, {"output0": ["batch", 12]})
+
+
+def strongest_channel(path: Path, *, size: tuple[int, int] = (64, 48)) -> Path:
+    """A class map: 0 where no channel is above a half, else 1, 2 or 3 for the strongest of red, green and blue."""
+    width, height = size
+    constants = [_constant("half", 0.5), _constant("first", 0.0)]
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["grey"], axes=[1], keepdims=1),
+        helper.make_node("Mul", ["grey", "first"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "half"], ["background"]),
+        helper.make_node("Concat", ["background", "images"], ["output0"], axis=1),
+    ]
+    return _save_outputs(path, nodes, constants, size, {"output0": ["batch", 4, height, width]})
+
+
+def planted_masks(
+    path: Path,
+    *,
+    classes: int = 3,
+    class_id: int = 1,
+    size: tuple[int, int] = (384, 224),
+    coefficients: int = 8,
+) -> Path:
+    """`planted` with masks: prototypes of a quarter of the size, of which the first is above 0 where the picture is bright.
+
+    The mask of a bright rectangle whose corners lie on multiples of four network pixels is that rectangle.
+    """
+    width, height = size
+    boxes = onnx.load(planted(path, classes=classes, class_id=class_id, size=size)).graph
+    weights = np.zeros((coefficients, 1, 1, 1))
+    weights[0] = 1.0
+    column = np.zeros((1, coefficients, PLANTED_ANCHORS))
+    column[0, 0, 0] = 1.0
+    constants = [
+        _constant("minus", -0.5),
+        _constant("weights", weights),
+        _constant("column_of_masks", column),
+    ]
+    nodes = [
+        helper.make_node("Mul", ["confidence", "column_of_masks"], ["of_masks"]),
+        helper.make_node("Concat", ["boxes", "of_masks"], ["output0"], axis=1),
+        helper.make_node("AveragePool", ["mask"], ["cells"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Add", ["cells", "minus"], ["inside"]),
+        helper.make_node("Conv", ["inside", "weights"], ["output1"]),
+    ]
+    boxes.node[-1].output[0] = "boxes"
+    outputs: dict[str, Sequence[int | str]] = {
+        "output0": ["batch", 4 + classes + coefficients, PLANTED_ANCHORS],
+        "output1": ["batch", coefficients, height // 4, width // 4],
+    }
+    return _save_outputs(path, [*boxes.node, *nodes], [*boxes.initializer, *constants], size, outputs)
 
 
 def with_external_data(path: Path, location: str, *, length: int | None = None) -> Path:

@@ -287,7 +287,7 @@ def description_from_parameters(parameters: Mapping[str, str]) -> Description:
 
 def _limit(limits: Any, name: str, most: int) -> int:
     value = limits.get(name) if isinstance(limits, dict) else 0
-    return value if isinstance(value, int) and 0 < value <= most else 0
+    return value if type(value) is int and 0 < value <= most else 0
 
 
 def public_models(names: Sequence[str]) -> list[str]:

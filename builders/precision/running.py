@@ -27,9 +27,10 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def onnx_session(onnx: bytes | str, *, threads: int = 0) -> Any:
+def onnx_session(onnx: bytes | str, *, threads: int = 0, exact: bool = False) -> Any:
     """An InferenceSession on the CPU. onnx: content, or the path of a file. threads: 0 takes all cores.
 
+    exact: leave out the optimisations that change answers (those of 1.32 break Q/DQ pairs of fp8 numbers).
     Raises BuildError where ONNX Runtime refuses the model.
     """
     ort = import_onnxruntime()
@@ -37,6 +38,8 @@ def onnx_session(onnx: bytes | str, *, threads: int = 0) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if exact:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if threads == 1:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -45,9 +48,9 @@ def onnx_session(onnx: bytes | str, *, threads: int = 0) -> Any:
         raise BuildError(f"ONNX Runtime cannot load the network: {str(error)[:400]}") from error
 
 
-def onnx_runner(onnx: bytes, *, threads: int = 0) -> Run:
+def onnx_runner(onnx: bytes, *, threads: int = 0, exact: bool = False) -> Run:
     """A function of float32 (N, 3, height, width) that gives all outputs, in the network's order."""
-    session = onnx_session(onnx, threads=threads)
+    session = onnx_session(onnx, threads=threads, exact=exact)
     name = session.get_inputs()[0].name
 
     def run(image: Floats) -> list[NDArray[Any]]:

@@ -27,6 +27,7 @@ _INSTALL: dict[TensorRTKind, str] = {
 }
 _KEPT_ERRORS = 20
 _LOGGER = logging.getLogger("sightline.tensorrt")
+_LOGGER.addHandler(logging.NullHandler())  # silent where nobody listens: what matters is in the exception
 
 
 @dataclass(frozen=True)

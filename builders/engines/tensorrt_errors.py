@@ -11,6 +11,7 @@ from sightline.errors import BuildError, ModelFileError
 _NOT_SUPPORTED = ("UNSUPPORTED_NODE", "UNSUPPORTED_GRAPH")
 _NOISE = ("CUDA driver version is insufficient", "No CUDA-capable device", "Thread context has not been set")
 _SHOWN_NODES = 5
+_SHOWN_CHARACTERS = 600
 
 
 def parser_error(api: Api, parser: Any) -> BuildError:
@@ -54,17 +55,19 @@ def _reason(description: str) -> str:
     """The lines that say something: no messages about the driver, no bare C++ conditions."""
     lines = [line.strip() for line in description.splitlines() if not any(noise in line for noise in _NOISE)]
     kept = [line for line in lines if line and line not in ("false", "creator")]
-    return "; ".join(kept)[:600]
+    return "; ".join(kept)[:_SHOWN_CHARACTERS]
 
 
 def build_error(api: Api, keeper: LogKeeper) -> BuildError:
     """Why the builder gave no engine, from what it logged."""
     said = [text for text in keeper.errors if not any(noise in text for noise in _NOISE)]
-    reason = "; ".join(said[-3:])[:1200] or "it logged no reason"
+    reason = "; ".join(said[-3:])[:_SHOWN_CHARACTERS] or "it logged no reason"
     lower = reason.lower()
     hint = ""
     if "out of memory" in lower or "outofmemory" in lower or "insufficient memory" in lower:
         hint = ". Lower engine.workspace_mib or the largest size in engine.batch, or free GPU memory"
+    elif "infer output types" in lower or "no low-precision" in lower:
+        hint = ". Name the node, or its type, in the card's engine.keep_precise: it stays in fp32 then"
     elif "target gpu sm" in lower or "unsupported sm" in lower:
         hint = f". {api.title} does not support this GPU"
     return BuildError(f"{api.title} could not build the engine: {reason}{hint}")

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from sightline.clients import _answers
 from sightline.clients._answers import Question, question
 from sightline.clients._errors_border import clean_text
 from sightline.clients._images import size_of
 from sightline.clients._wire import Description, description_from_parameters, public_models
-from sightline.deploy.local.canary import check_answer
+from sightline.deploy.local.canary import check_answer, encoded_picture, raw_picture
 from sightline.errors import BadInputError, ProtocolError
 from sightline.frame import Frame, PixelFormat
 from sightline.naming import STAGES, stage_model
@@ -356,3 +358,11 @@ def test_sound_canaries(task: str) -> None:
 )
 def test_broken_canaries(task: str, change: dict[str, Any], words: str) -> None:
     assert words in judged({**SOUND[task], **change})
+
+
+def test_each_canary_has_other_bytes() -> None:
+    """Else Triton's response cache would answer for a dead stage."""
+    for make in (encoded_picture, raw_picture):
+        assert len({make(number).tobytes() for number in range(300)}) == 300
+    first, second = (np.asarray(Image.open(io.BytesIO(encoded_picture(n).tobytes()))) for n in (1, 2))
+    np.testing.assert_array_equal(first, second)

@@ -63,6 +63,7 @@ class Canary:
         self._headers = {f"triton-grpc-protocol-{TOKEN_KEY}": token}
         self._targets: tuple[Target, ...] | None = None
         self._names: set[str] = set()
+        self._rounds = 0
         self._progress: dict[str, int] = {}
 
     @property
@@ -72,6 +73,7 @@ class Canary:
 
     def probe(self) -> Probe:
         """Ready, and every ensemble answers a drawn picture with sound tensors."""
+        self._rounds += 1
         try:
             if not self._client.is_server_ready(client_timeout=DEADLINE_SECONDS):
                 return Probe(Health.FAILED, "the server says that it is not ready")
@@ -139,9 +141,9 @@ class Canary:
 
     def _inputs(self, target: Target) -> list[Any]:
         if target.encoded:
-            return [self._tensor("IMAGE", encoded_picture()[None])]
+            return [self._tensor("IMAGE", encoded_picture(self._rounds)[None])]
         info = np.array([[WIDTH, HEIGHT, PixelFormat.I420, 0]], dtype=np.int32)
-        return [self._tensor("FRAME", raw_picture()[None]), self._tensor("FRAME_INFO", info)]
+        return [self._tensor("FRAME", raw_picture(self._rounds)[None]), self._tensor("FRAME_INFO", info)]
 
     def _tensor(self, name: str, values: np.ndarray[Any, Any]) -> Any:
         tensor = self._triton.InferInput(name, values.shape, "UINT8" if values.dtype == np.uint8 else "INT32")
@@ -174,19 +176,23 @@ def check_answer(outputs: Sequence[tuple[str, str, int]], values: Values) -> str
     return _check_count(values) or _check_error(values) or _check_task(values)
 
 
-def encoded_picture() -> np.ndarray[Any, Any]:
-    """A drawn street-like picture as a JPEG file, uint8 of shape (n_bytes,)."""
+def encoded_picture(number: int = 0) -> np.ndarray[Any, Any]:
+    """A drawn street-like picture as a JPEG file, uint8 of shape (n_bytes,); each number gives other bytes, not pixels.
+
+    So an answer out of Triton's response cache does not hide a dead stage.
+    """
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(_drawn()).save(file, format="JPEG", quality=90)
+    Image.fromarray(_drawn()).save(file, format="JPEG", quality=90, comment=f"canary {number}".encode())
     return np.frombuffer(file.getvalue(), dtype=np.uint8)
 
 
-def raw_picture() -> np.ndarray[Any, Any]:
-    """A drawn picture as packed I420, uint8 of shape (n_bytes,)."""
+def raw_picture(number: int = 0) -> np.ndarray[Any, Any]:
+    """A drawn picture as packed I420, uint8 of shape (n_bytes,); its first pixels are the number."""
     frame = np.full(frame_bytes(WIDTH, HEIGHT, PixelFormat.I420), 128, dtype=np.uint8)
     frame[: WIDTH * HEIGHT] = _drawn()[..., 1].reshape(-1)
+    frame[:4] = np.frombuffer(np.uint32(number % (1 << 32)).tobytes(), np.uint8)
     return frame
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ PALETTE: tuple[Colour, ...] = (
     (253, 186, 116),
 )
 REFERENCE_HEIGHT_PIXELS = 720
+BLACK: Colour = (0, 0, 0)
 EDGE_DARKNESS = 0.45
 MASK_OPACITY = 0.4
 MAP_OPACITY = 0.5
@@ -93,19 +96,21 @@ def draw_class_map(image: NDArray[np.uint8], found: ClassMap) -> None:
 
     A class that is called background, void, unlabelled or ignore is left as it is. Raises BadInputError.
     """
+    from sightline.preprocess_ext import MaskRegion, overlay_mask
+
     _, text_pixels = _sizes(image)
     if image.shape[:2] != found.classes.shape:
         raise BadInputError(
             f"the class map has shape {found.classes.shape}; the picture has {image.shape[:2]}"
         )
-    opacity = np.full(256, round(MAP_OPACITY * 256), np.uint16)
-    opacity[[i for i, label in enumerate(found.labels[:256]) if label.lower() in UNDRAWN_LABELS]] = 0
-    colours = np.array([class_colour(i) for i in range(256)], np.uint16)
-    ink, keep = (colours * opacity[:, None]).astype(np.uint16), 256 - opacity
-    for row, classes in zip(image, found.classes, strict=True):  # a row at a time stays in the cache
-        row[:] = (row * keep[classes][:, None] + ink[classes]) >> 8
-    _draw_borders(image, found.classes)
-    areas = [a for a in found.areas() if opacity[a.class_id] and a.fraction >= SMALLEST_AREA]
+    hidden = {i for i, label in enumerate(found.labels) if label.lower() in UNDRAWN_LABELS}
+    with _frame_of(image) as frame:
+        for area in found.areas():
+            if area.class_id not in hidden:
+                region = MaskRegion.from_array(found.mask(area.class_id))
+                overlay_mask(frame, region, class_colour(area.class_id), MAP_OPACITY)
+        overlay_mask(frame, MaskRegion.from_array(_borders(found.classes)), BLACK, EDGE_DARKNESS)
+    areas = [a for a in found.areas() if a.class_id not in hidden and a.fraction >= SMALLEST_AREA]
     tags = [(f"{area.label} {area.fraction:.0%}", class_colour(area.class_id)) for area in areas]
     _draw_corner(image, tags, text_pixels, bottom=True)
 
@@ -147,21 +152,27 @@ def _draw_corner(
 def _draw_masks(
     image: NDArray[np.uint8], detections: Detections, order: NDArray[np.intp], thickness: int
 ) -> None:
-    """Fill each mask and draw its outline, on a copy where the picture does not lie in one piece."""
+    """Fill each mask and draw its outline with a dark edge around it."""
     from sightline.preprocess_ext import MaskRegion, overlay_mask, rle_box
 
+    with _frame_of(image) as frame:
+        for index in order:
+            x, y, width, height = rle_box((detections.masks or ())[index], frame.width, frame.height)
+            if not width:
+                continue
+            mask = detections.mask(int(index))[y : y + height, x : x + width]
+            colour = class_colour(int(detections.classes[index]))
+            line = mask & ~_shrunk(mask, thickness)
+            overlay_mask(frame, MaskRegion.from_array(mask, x, y), colour, MASK_OPACITY)
+            overlay_mask(frame, MaskRegion.from_array(_rim(mask), x - 1, y - 1), BLACK, EDGE_DARKNESS)
+            overlay_mask(frame, MaskRegion.from_array(line, x, y), colour, 1.0)
+
+
+@contextmanager
+def _frame_of(image: NDArray[np.uint8]) -> Iterator[Frame]:
+    """The picture as a frame to draw on: itself, or a copy that goes back where it does not lie in one piece."""
     whole = np.ascontiguousarray(image)
-    frame = Frame.from_rgb(whole)
-    for index in order:
-        x, y, width, height = rle_box((detections.masks or ())[index], frame.width, frame.height)
-        if not width:
-            continue
-        mask = detections.mask(int(index))[y : y + height, x : x + width]
-        colour = class_colour(int(detections.classes[index]))
-        overlay_mask(frame, MaskRegion.from_array(mask, x, y), colour, MASK_OPACITY)
-        line = mask & ~_shrunk(mask, thickness)
-        overlay_mask(frame, MaskRegion.from_array(_rim(mask), x - 1, y - 1), (0, 0, 0), EDGE_DARKNESS)
-        overlay_mask(frame, MaskRegion.from_array(line, x, y), colour, 1.0)
+    yield Frame.from_rgb(whole)
     if whole is not image:
         image[:] = whole
 
@@ -181,12 +192,12 @@ def _rim(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(grown & ~wide[1:-1, 1:-1])
 
 
-def _draw_borders(image: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
-    """Darken the pixels whose right or lower neighbour is of another class."""
+def _borders(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The pixels whose right or lower neighbour is of another class."""
     edge = np.zeros(classes.shape, np.bool_)
     edge[:, :-1] = classes[:, :-1] != classes[:, 1:]
     edge[:-1] |= classes[:-1] != classes[1:]
-    image[edge] = image[edge] * (1.0 - EDGE_DARKNESS)
+    return edge
 
 
 def _whole_pixels(boxes: NDArray[np.float32], width: int, height: int) -> list[list[int]]:

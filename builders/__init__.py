@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sightline.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from sightline.builders.build import STEPS, BuildReport, repository_from_card
-    from sightline.builders.cards import card_from_onnx, card_text
+    from sightline.builders.build import STEPS, BuildReport, Choices, Progress, repository_from_card
+    from sightline.builders.cards import card_from_onnx, card_from_source, card_text
     from sightline.builders.engines.cpu import Engine
     from sightline.builders.network import CanonicalNetwork, canonical_network
     from sightline.builders.onnx_source import OnnxSource, open_onnx
@@ -23,10 +23,13 @@ __all__ = [
     "STEPS",
     "BuildReport",
     "CanonicalNetwork",
+    "Choices",
     "Engine",
     "OnnxSource",
+    "Progress",
     "canonical_network",
     "card_from_onnx",
+    "card_from_source",
     "card_text",
     "open_onnx",
     "repository_from_card",
@@ -35,8 +38,11 @@ __all__ = [
 _HOMES = {
     "STEPS": "sightline.builders.build",
     "BuildReport": "sightline.builders.build",
+    "Choices": "sightline.builders.build",
+    "Progress": "sightline.builders.build",
     "repository_from_card": "sightline.builders.build",
     "card_from_onnx": "sightline.builders.cards",
+    "card_from_source": "sightline.builders.cards",
     "card_text": "sightline.builders.cards",
     "CanonicalNetwork": "sightline.builders.network",
     "Engine": "sightline.builders.engines.cpu",

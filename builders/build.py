@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from sightline.builders.engines.cpu import Engine
-from sightline.builders.entries.context import Target
+from sightline.builders.cards import with_defaults
+from sightline.builders.engine import BuiltEngine, build_engine, engine_kind
+from sightline.builders.entries.context import EntryContext, Target
 from sightline.builders.network import CanonicalNetwork, canonical_network
-from sightline.builders.onnx_source import open_onnx
+from sightline.builders.onnx_source import OnnxSource, open_onnx
 from sightline.builders.repository import (
     check_replaceable,
     install_version,
@@ -23,13 +26,38 @@ from sightline.builders.repository import (
     remove_leftovers,
     staging_folder,
 )
+from sightline.builders.sources import ExportedModel, export_source
 from sightline.builders.version import VersionFacts, write_version
 from sightline.card import ModelCard
 from sightline.errors import BuildError, CardError
 
-Step = Literal["check", "convert", "engine", "write", "publish"]
+Step = Literal["check", "export", "convert", "engine", "preprocess", "write", "prove", "publish"]
 STEPS: tuple[Step, ...] = get_args(Step)
-Progress = Callable[[Step], None]
+
+
+class Progress:
+    """Told what a build does; subclass it to show that. Nothing is shown by default."""
+
+    def step(self, name: Step) -> None:
+        """A step begins."""
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """So much of the step is done; total is 0 where that is not known."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How a build is done. target: where the model will run. publish: clients get the version from now on.
+
+    prove: compare the served model with its source before. allow_drift: keep a version that fails the comparison, not
+    public. measure: choose the faster preprocessing by measuring (target local).
+    """
+
+    target: Target = "local"
+    publish: bool = True
+    prove: bool = False
+    allow_drift: bool = False
+    measure: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +65,7 @@ class BuildReport:
     """What a build did. milliseconds_per_image: the network alone, one thread, in the test run; 0 where it did not run.
 
     before: the version that clients had; None where there was none. public: whether clients get this one.
+    step_seconds: by step.
     """
 
     name: str
@@ -47,6 +76,7 @@ class BuildReport:
     input_size: tuple[int, int]
     raw_shapes: tuple[tuple[int, ...], ...]
     head: str
+    origin: str
     engine: str
     precision: str
     compared_with: str
@@ -56,72 +86,133 @@ class BuildReport:
     before: int | None
     public: bool
     seconds: float
+    step_seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 def repository_from_card(
-    card: ModelCard,
-    repository: Path,
-    *,
-    target: Target = "local",
-    publish: bool = True,
-    progress: Progress | None = None,
+    card: ModelCard, repository: Path, choices: Choices | None = None, *, progress: Progress | None = None
 ) -> BuildReport:
     """Build the card's model and write it as the next version into `repository`.
 
-    target: where it will run. publish: clients get it from now on; else it waits for `sightline models promote`.
-    progress: called with the name of each step (STEPS) when it begins.
-    Raises CardError, BuildError and its subclasses, or OutputError; the versions that are there stay whole then.
+    Raises CardError, BuildError and its subclasses, MissingDependencyError, or OutputError; the versions that are there
+    stay whole then.
     """
-    started = time.monotonic()
-    step = progress or (lambda _: None)
-    step("check")
-    check_labels(card.labels)
-    check_replaceable(repository, card.name)
-    source = open_onnx(card.source_path)
-    step("convert")
-    network = canonical_network(source, card)
-    with only_build(repository, card.name), staging_folder(repository) as staging:
-        facts = VersionFacts(card, source, network, next_number(repository, card.name), target)
-        step("engine")
-        (staging / "engine").mkdir()
-        engine = _write_engine(network, card, target, staging / "engine")
-        step("write")
-        context = write_version(facts, engine, staging)
-        install_version(staging / "new", repository, card.name, facts.number)
-        step("publish")
-        before = make_public(repository, card.name, facts.number) if publish else None
-        remove_leftovers(repository, card.name)
-    return BuildReport(
-        name=card.name,
-        number=facts.number,
-        repository=repository,
-        models=context.public,
-        labels=network.plan.labels,
-        input_size=card.input.size,
-        raw_shapes=network.shapes,
-        head=network.plan.why,
-        engine=f"{engine.kind} {engine.version.partition('-')[0]}",
-        precision=engine.precision,
-        compared_with=engine.compared_with,
-        largest_difference=engine.largest_difference,
-        milliseconds_per_image=engine.milliseconds,
-        instances=context.network_instances,
-        before=before,
-        public=publish,
-        seconds=time.monotonic() - started,
-        notes=engine.notes,
-    )
+    return _Build(card, repository, choices or Choices(), progress or Progress()).run()
+
+
+class _Build:
+    """One build; each step leaves what the next ones need."""
+
+    def __init__(self, card: ModelCard, repository: Path, choices: Choices, progress: Progress) -> None:
+        self._card, self._repository, self._choices, self._progress = card, repository, choices, progress
+        self._started: list[tuple[str, float]] = []
+
+    def run(self) -> BuildReport:
+        name = self._card.name
+        self._step("check")
+        check_labels(self._card.labels)
+        engine_kind(self._card, self._choices.target)
+        check_replaceable(self._repository, name)
+        with only_build(self._repository, name), staging_folder(self._repository) as staging:
+            self._step("export")
+            exported, source = self._export(staging)
+            self._step("convert")
+            network = canonical_network(source, self._card)
+            check_labels(network.plan.labels)
+            number = next_number(self._repository, name)
+            self._step("engine")
+            (staging / "engine").mkdir()
+            target = self._choices.target
+            built = build_engine(network, self._card, target, staging / "engine", self._progress.part)
+            preprocess = self._measure()
+            self._step("write")
+            facts = VersionFacts(
+                self._card, source, exported.origin, network, number, target, built, preprocess
+            )
+            context = write_version(facts, staging)
+            public, before = self._install(staging, number)
+        return self._report(context, network, exported, built, public, before)
+
+    def _export(self, staging: Path) -> tuple[ExportedModel, OnnxSource]:
+        """The source as ONNX, checked; the card learns what the source knows."""
+        exported = export_source(self._card, lambda what: self._progress.part(what, 0, 0))
+        self._card = with_defaults(self._card, exported.defaults)
+        if self._card.scheme == "file" and exported.reference is None:
+            return exported, open_onnx(self._card.source_path)
+        path = staging / "export" / f"{_file_name(self._card)}.onnx"
+        path.parent.mkdir()
+        path.write_bytes(exported.content)
+        return exported, open_onnx(path)
+
+    def _measure(self) -> dict[str, Any]:
+        if not self._choices.measure or self._choices.target != "local":
+            return {}
+        from sightline.builders.preprocess.choice import measure_preprocessing
+
+        self._step("preprocess")
+        choice = measure_preprocessing(self._card)
+        return {**choice.as_json(), "stage": choice.stage}
+
+    def _install(self, staging: Path, number: int) -> tuple[bool, int | None]:
+        name = self._card.name
+        public = self._choices.publish
+        self._step("publish")
+        install_version(staging / "new", self._repository, name, number)
+        before = make_public(self._repository, name, number) if public else None
+        remove_leftovers(self._repository, name)
+        return public, before
+
+    def _report(
+        self,
+        context: EntryContext,
+        network: CanonicalNetwork,
+        exported: ExportedModel,
+        built: BuiltEngine,
+        public: bool,
+        before: int | None,
+    ) -> BuildReport:
+        engine, seconds = built.engine, self._seconds()
+        return BuildReport(
+            name=self._card.name,
+            number=context.number,
+            repository=self._repository,
+            models=context.public,
+            labels=context.labels,
+            input_size=self._card.input.size,
+            raw_shapes=network.shapes,
+            head=network.plan.why,
+            origin=exported.origin,
+            engine=f"{engine.kind} {engine.version.partition('-')[0]}",
+            precision=engine.precision,
+            compared_with=engine.compared_with,
+            largest_difference=engine.largest_difference,
+            milliseconds_per_image=engine.milliseconds,
+            instances=context.network_instances,
+            before=before,
+            public=public,
+            seconds=sum(seconds.values()),
+            step_seconds=seconds,
+            notes=engine.notes,
+        )
+
+    def _step(self, name: Step) -> None:
+        self._started.append((name, time.monotonic()))
+        self._progress.step(name)
+
+    def _seconds(self) -> dict[str, float]:
+        ends = [*(begun for _, begun in self._started[1:]), time.monotonic()]
+        return {name: end - begun for (name, begun), end in zip(self._started, ends, strict=True)}
 
 
 @contextmanager
 def only_build(repository: Path, name: str) -> Iterator[None]:
     """One build of a model at a time. The kernel forgets the claim with its holder. Raises BuildError."""
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    address = f"\0sightline-build:{repository.resolve()}:{name}"
+    place = hashlib.sha256(f"{repository.resolve()}:{name}".encode()).hexdigest()
     with claim:
         try:
-            claim.bind(address if len(address) < 100 else f"\0sightline-build:{hash(address)}")
+            claim.bind(f"\0sightline-build-{place}")
         except OSError as error:
             raise BuildError(
                 f"another build of '{name}' into {repository} is under way; wait until it is done, or choose another --name"
@@ -136,8 +227,6 @@ def check_labels(labels: tuple[str, ...]) -> None:
             raise CardError(f"the label {label!r} must be 1 to 200 printable characters on one line")
 
 
-def _write_engine(network: CanonicalNetwork, card: ModelCard, target: Target, folder: Path) -> Engine:
-    from sightline.builders.engines.openvino import write_openvino
-
-    engine = write_openvino(network.content, card, folder)
-    return replace(engine, shapes=network.shapes)
+def _file_name(card: ModelCard) -> str:
+    last = card.source.partition(":")[2] if card.scheme != "file" else card.source_path.stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", last).strip("._-")[:64] or "model"

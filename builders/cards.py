@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from sightline.builders.onnx_source import open_onnx
-from sightline.card import ModelCard, card_from_dict
+from sightline.builders.sources import source_defaults
+from sightline.builders.sources.files import file_kind
+from sightline.card import SOURCE_SCHEMES, ModelCard, card_from_dict
 from sightline.errors import BuildError
 
 _MAX_NAME = 64
@@ -38,9 +40,33 @@ def card_from_onnx(path: Path | str, values: Mapping[str, Any] | None = None) ->
     return card_from_dict(merged(found, values or {}), Path.cwd())
 
 
+def card_from_source(source: str, values: Mapping[str, Any] | None = None) -> ModelCard:
+    """A card for any source: an ONNX file as in `card_from_onnx`, another file, or a scheme such as "torchvision:resnet18".
+
+    What the source knows of itself (input, labels, task) is taken over; `values` go before it.
+    """
+    values = values or {}
+    scheme, colon, name = source.partition(":")
+    if not colon or scheme not in SOURCE_SCHEMES:
+        path = Path(source)
+        if not path.exists() or file_kind(path) in ("onnx", "unknown"):
+            return card_from_onnx(path, values)
+        found: dict[str, Any] = {"name": name_from_path(path), "source": str(path.resolve())}
+    else:
+        found = {"name": name_from_path(Path(name.replace(":", "_"))), "source": source}
+    known = source_defaults(source, values.get("source_args"), values.get("weights"))
+    return card_from_dict(merged(merged(found, known), values), Path.cwd())
+
+
+def with_defaults(card: ModelCard, defaults: Mapping[str, Any]) -> ModelCard:
+    """The card with what its source knows, where the card itself says nothing."""
+    written = card.model_dump(exclude_unset=True)
+    return card_from_dict(merged(defaults, written), Path.cwd())
+
+
 def with_values(card: ModelCard, values: Mapping[str, Any]) -> ModelCard:
     """The card with some fields replaced, checked again. Raises CardError."""
-    return card_from_dict(merged(card.model_dump(), values), Path.cwd())
+    return card_from_dict(merged(card.model_dump(exclude_unset=True), values), Path.cwd())
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

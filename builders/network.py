@@ -19,12 +19,13 @@ from sightline.builders.stages.wire import raw_name
 from sightline.errors import BuildError, ModelFileError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
     from sightline.card import ModelCard
 
 INPUT = "TENSOR"
 _TRIAL_BATCH = 2
+_OWN = "source/"
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def canonical_network(source: OnnxSource, card: ModelCard) -> CanonicalNetwork:
     )
     for index in plan.outputs:
         _check_output(outputs[index], source, plan)
-    names = tuple(outputs[index].name for index in plan.outputs)
+    names = tuple(f"{_OWN}{outputs[index].name}" for index in plan.outputs)
     shapes = tuple(_canonical_shape(outputs[index].dims, plan) for index in plan.outputs)
+    _set_apart(model.graph)
     _new_input(model, source, card)
     _new_outputs(model, names, plan, shapes)
     _drop_unused(model)
@@ -121,12 +123,28 @@ def _canonical_shape(dims: tuple[int | None, ...], plan: HeadPlan) -> tuple[int,
     return whole if plan.batched else (1, *whole)
 
 
+def _set_apart(graph: GraphProto) -> None:
+    """Give every value of the source a name that none of ours has."""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = f"{_OWN}{value.name}"
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = f"{_OWN}{sparse.values.name}"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            _replace(names, [f"{_OWN}{name}" if name else "" for name in names])
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _set_apart(inner)
+    # Sizes that the exporter noted for an open input may be wrong for this one; every reader infers them anew.
+    del graph.value_info[:]
+
+
 def _new_input(model: ModelProto, source: OnnxSource, card: ModelCard) -> None:
     """TENSOR in place of the source's input: transposed and converted where the source wants that."""
     from onnx import TensorProto, helper
 
     width, height = card.input.size
-    old = source.input.name
+    old = f"{_OWN}{source.input.name}"
     nodes: list[NodeProto] = []
     current = INPUT
     if source.input.element == "FLOAT16":
@@ -144,8 +162,6 @@ def _new_input(model: ModelProto, source: OnnxSource, card: ModelCard) -> None:
     value = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch or "N", 3, height, width])
     _replace(model.graph.input, [value, *(v for v in kept if v.name != INPUT)])
     _replace(model.graph.node, [*nodes, *model.graph.node])
-    # Sizes that the exporter noted for an open input may be wrong for this one; every reader infers them anew.
-    del model.graph.value_info[:]
 
 
 def _new_outputs(

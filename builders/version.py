@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from sightline import __version__
-from sightline.builders.engines.cpu import Engine
+from sightline.builders.engine import BuiltEngine
 from sightline.builders.entries.context import EntryContext, Target, usable_cores
 from sightline.builders.entries.entry import labels_file, public_configs, stage_configs
 from sightline.builders.entries.models import config_text
 from sightline.builders.network import CanonicalNetwork
 from sightline.builders.onnx_source import OnnxSource
+from sightline.builders.preprocess.dali_stages import dali_stage_files
 from sightline.builders.repository import CONFIG, PUBLIC, write_file, write_json
 from sightline.card import ModelCard
-from sightline.naming import MANIFEST, PART_MANIFEST
+from sightline.naming import MANIFEST, PART_MANIFEST, STAGE_NAME
 
 _STAGE_SHIM = (
     "# Written by `sightline build`. Triton loads the stage from here; its code is in the package.\n"
@@ -30,18 +31,24 @@ _STAGE_SHIM = (
 
 @dataclass(frozen=True)
 class VersionFacts:
-    """What a version is made from. number: Triton's version too. manifest: more facts for it."""
+    """What a version is made from. origin: the source, for people. number: Triton's version too.
+
+    preprocess: which stage decodes on the target local and the measurements that decided it; empty where nothing was measured.
+    """
 
     card: ModelCard
     source: OnnxSource
+    origin: str
     network: CanonicalNetwork
     number: int
     target: Target
-    manifest: Mapping[str, Any] = field(default_factory=dict)
+    built: BuiltEngine
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_version(facts: VersionFacts, engine: Engine, staging: Path) -> EntryContext:
+def write_version(facts: VersionFacts, staging: Path) -> EntryContext:
     """All stage folders into staging/new, with the engine's files from staging/engine."""
+    engine = facts.built.engine
     context = EntryContext(
         card=facts.card,
         plan=facts.network.plan,
@@ -51,6 +58,7 @@ def write_version(facts: VersionFacts, engine: Engine, staging: Path) -> EntryCo
         number=facts.number,
         target=facts.target,
         engine=engine.kind,
+        decode_module=str(facts.preprocess.get("stage", "decode")),
         network={"precision": "bf16"} if engine.precision == "bf16" else {},
     )
     part = {
@@ -62,19 +70,26 @@ def write_version(facts: VersionFacts, engine: Engine, staging: Path) -> EntryCo
     }
     folder = staging / "new"
     for model, config in stage_configs(context).items():
-        _write_stage(folder / model, model, config, part)
+        _write_stage(context, folder / model, config, part)
     for path in sorted((staging / "engine").iterdir()):
         path.rename(folder / context.stage("network") / "1" / path.name)
-    _write_public(context, folder, {**part, **_manifest(facts, context, engine, folder)}, part)
+    _write_public(context, folder, {**part, **_manifest(facts, context, folder)}, part)
     return context
 
 
-def _write_stage(folder: Path, model: str, config: Any, part: dict[str, Any]) -> None:
-    stage = model.rpartition("_")[2]
+def _write_stage(context: EntryContext, folder: Path, config: Any, part: dict[str, Any]) -> None:
+    match = STAGE_NAME.fullmatch(config.name)
+    stage = match["stage"] if match else ""
     write_file(folder / CONFIG, config_text(config).encode())
     (folder / "1").mkdir(parents=True)
     if config.backend == "python":
-        write_file(folder / "1" / "model.py", _STAGE_SHIM.format(stage=stage).encode())
+        module = context.decode_module if stage == "decode" else stage
+        write_file(folder / "1" / "model.py", _STAGE_SHIM.format(stage=module).encode())
+    if config.backend == "dali":
+        for name, content in dali_stage_files(
+            context.card, "decode" if stage == "decode" else "letterbox"
+        ).items():
+            write_file(folder / "1" / name, content)
     write_json(folder / PART_MANIFEST, {**part, "stage": stage})
 
 
@@ -93,22 +108,30 @@ def _write_public(
             write_json(place / PART_MANIFEST, part)
 
 
-def _manifest(facts: VersionFacts, context: EntryContext, engine: Engine, folder: Path) -> dict[str, Any]:
+def _manifest(facts: VersionFacts, context: EntryContext, folder: Path) -> dict[str, Any]:
     files = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    source = facts.source
-    card = context.card.model_copy(update={"source": source.path.name, "labels": context.labels})
+    source, built = facts.source, facts.built
+    said = context.card.source if context.card.scheme != "file" else context.card.source_path.name
+    card = context.card.model_copy(update={"source": said, "labels": context.labels})
     return {
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "card": card.model_dump(mode="json"),
-        "source": {"file": source.path.name, "sha256": source.sha256, "bytes": len(source.content)},
+        "source": {
+            "file": source.path.name,
+            "origin": facts.origin,
+            "sha256": source.sha256,
+            "bytes": len(source.content),
+        },
         "head": {"kind": context.plan.kind, "why": context.plan.why},
-        "engine": {key: value for key, value in asdict(engine).items() if key != "files"},
+        "engine": {key: value for key, value in asdict(built.engine).items() if key != "files"},
+        **built.facts,
+        "calibration": built.data,
+        "preprocess": dict(facts.preprocess),
         "target": facts.target,
         "instances": context.network_instances,
         "files": files,
-        **facts.manifest,
     }

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-STAGES = ("check", "decode", "letterbox", "network", "postprocess")
+STAGES = ("check", "decode", "letterbox", "frame_errors", "network", "postprocess")
 STAGE_NAME = re.compile(rf"(?P<name>.+)_v(?P<number>[1-9][0-9]*)_(?P<stage>{'|'.join(STAGES)})")
 MANIFEST = "sightline.json"
 PART_MANIFEST = "sightline_part.json"

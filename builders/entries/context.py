@@ -15,7 +15,6 @@ from sightline.card import ModelCard
 from sightline.naming import stage_model
 
 Target = Literal["local", "server", "jetson"]
-Decoder = Literal["pillow", "dali"]
 TARGETS: tuple[Target, ...] = ("local", "server", "jetson")
 MAX_INSTANCES = 8
 
@@ -25,8 +24,8 @@ class EntryContext:
     """One entry.
 
     number: the build's version, also Triton's. raw_dims: the canonical network's outputs without the batch. version: of
-    Sightline. cores: of the machine that serves. engine: openvino, onnxruntime or tensorrt. decoder: who decodes files.
-    warmup_file: a picture that ships with the entry, for Triton's warm-up.
+    Sightline. cores: of the machine that serves. engine: openvino, onnxruntime or tensorrt. decode_module: of
+    builders.stages, for the stage decode where it is Python. network: more settings of the network's stage.
     """
 
     card: ModelCard
@@ -37,7 +36,7 @@ class EntryContext:
     number: int = 1
     target: Target = "local"
     engine: str = "openvino"
-    decoder: Decoder = "pillow"
+    decode_module: str = "decode"
     gpu_instances: int = 1
     network: Mapping[str, Any] = field(default_factory=dict)
 

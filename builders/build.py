@@ -88,6 +88,7 @@ class BuildReport:
     seconds: float
     step_seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    proof: tuple[str, ...] = ()
 
 
 def repository_from_card(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sightline build` and `sightline train`."""
+"""`sightline build`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from sightline.builders.build import BuildReport
+    from sightline.builders.build import BuildReport, Choices
     from sightline.card import ModelCard
 
 _DEFAULT_REPOSITORY = Path("triton_models")
 
-_HELP = """Turn a trained model into a Triton model repository entry.
+_HELP = """Turn a trained model into the next version of a Triton model, proven to answer like its source.
 
-SOURCE is an .onnx file, a model card (.yaml), or the name of a shipped model.
+SOURCE is a model file (.onnx, TorchScript, Ultralytics .pt, .keras, SavedModel folder), a library's architecture
+(torchvision:resnet18, timm:NAME, ultralytics:yolo11n.yaml, huggingface:FOLDER, python:package.module:factory), a model
+card (.yaml), or the name of a shipped model.
 
 Examples:
 
@@ -26,110 +28,158 @@ Examples:
 
     sightline build my.onnx --labels names.txt --name my_cameras --score 0.4
 
-    sightline build my.onnx --write-card my.yaml        keep the choices; edit the card, then:
+    sightline build torchvision:resnet50 --task classify --weights resnet50.safetensors
 
-    sightline build my.yaml
+    sightline build python:my.net:make --arg classes=4 --weights net.safetensors --task semantic --size 512x512
 
-Then start the server with: sightline serve
-"""
+    sightline build my.yaml --precision int8 --calibration recording.mp4
 
+    sightline build my.yaml --target server             TensorRT and DALI, for NVIDIA's container
 
-_TRAIN_HELP = """Train the shipped detector again on drawn street scenes (pip install 'sightline[train]').
+    sightline build my.onnx --write-card my.yaml        keep the choices; edit the card, then: sightline build my.yaml
 
-Examples:
-
-    sightline train --minutes 70 --out model_repository/street_detect
-
-    sightline train --data scenes --seed 2          keep the drawn frames, and resume when interrupted
-
-Writes model.onnx, labels.txt, record.json with what was measured, and training.png.
+Then start the server with: sightline serve. A server that is already serving the repository changes to the new
+version without failing a request.
 """
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
     app.command("build", help=_HELP)(build)
-    app.command("train", help=_TRAIN_HELP)(train)
 
 
 def build(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="An .onnx file, a card .yaml, or a shipped model's name.")
+        str, typer.Argument(metavar="SOURCE", help="Model file, architecture, card .yaml, or shipped model.")
     ],
     repository: Annotated[Path, typer.Option(help="Folder of the repository.")] = _DEFAULT_REPOSITORY,
     name: Annotated[str | None, typer.Option(help="Name on the server; from the file's by default.")] = None,
-    task: Annotated[str | None, typer.Option(help="What the model does: detect.")] = None,
-    head: Annotated[str | None, typer.Option(help="How its outputs are read: yolov8 (also YOLO11).")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classify, detect, segment, semantic or embed.", metavar="TASK")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="How its outputs are read, such as yolov8; recognised by default.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Text file with a class name a line.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Input size, such as 640x640.")] = None,
     score: Annotated[float | None, typer.Option(help="Lowest score that is reported, 0..1.")] = None,
     iou: Annotated[float | None, typer.Option(help="Overlap from which a box is suppressed, 0..1.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Safetensors or state_dict file for an architecture.")
+    ] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Keyword argument of the architecture.")
+    ] = None,
+    branch: Annotated[str | None, typer.Option(help="Submodule that is served.")] = None,
     batch: Annotated[int | None, typer.Option(help="Most images in a request.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Of the stored weights: fp16 or fp32.")] = None,
+    engine: Annotated[str | None, typer.Option(help="openvino, onnxruntime or tensorrt.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, fp16, bf16, int8 or fp8.")] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Pictures or a recording to calibrate int8 and fp8 on."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Pictures to prove the build on; drawn ones by default."),
+    ] = None,
+    target: Annotated[str, typer.Option(help="Where it will run: local, server or jetson.")] = "local",
+    prove: Annotated[
+        bool, typer.Option("--proof/--no-proof", help="Compare the served model with its source first.")
+    ] = True,
+    allow_drift: Annotated[
+        bool, typer.Option(help="Keep a version that fails the proof; it does not become public.")
+    ] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish/--no-publish", help="Clients get the new version at once.")
+    ] = True,
     write_card: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the model card to this file too.")
     ] = None,
 ) -> None:
-    """Build a repository entry."""
-    from sightline.builders.build import repository_from_card
-
-    values = _chosen(name, task, head, labels, size, score, iou, batch, precision)
-    card = _card(source, values)
-    if write_card:
-        _write_card(card, write_card)
-    with _Steps() as steps:
-        report = repository_from_card(card, repository, progress=steps)
-    _print_report(report, default_repository=repository == _DEFAULT_REPOSITORY)
-
-
-def train(
-    out: Annotated[Path, typer.Option(help="Folder for the model and its record.")] = Path(
-        "model_repository/street_detect"
-    ),
-    minutes: Annotated[float, typer.Option(min=0.1, help="Time for the training itself.")] = 70.0,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    data: Annotated[
-        Path | None, typer.Option(help="Keep drawn frames and checkpoint here, and resume from it.")
-    ] = None,
-) -> None:
-    """Train the shipped detector."""
-    from sightline.builders.train.cli import train as run
-
-    record = run(out, minutes, seed, device, data)
-    typer.echo(f"held-out mAP50 {record['held_out']['map50']:.3f}; the record is {out / 'record.json'}")
-
-
-def _chosen(
-    name: str | None,
-    task: str | None,
-    head: str | None,
-    labels: Path | None,
-    size: str | None,
-    score: float | None,
-    iou: float | None,
-    batch: int | None,
-    precision: str | None,
-) -> dict[str, Any]:
-    """The card fields that were given on the command line."""
-    from sightline.card import read_labels
-
-    fields: dict[str, Any] = {
+    """Build the next version of a model."""
+    values = {
         "name": name,
         "task": task,
         "head": head,
-        "labels": read_labels(labels) if labels else None,
+        "labels": _labels(labels),
+        "weights": weights.absolute() if weights else None,
+        "source_args": dict(map(_argument, arg or ())),
+        "branch": branch,
         "input": {"size": _size(size) if size else None},
         "limits": {"score": score, "iou": iou},
-        "engine": {
-            "batch": (1, batch) if batch and batch > 1 else (batch,) if batch is not None else None,
-            "precision": precision,
-        },
+        "engine": {"kind": engine, "batch": _batch(batch), "precision": precision},
+        "calibration": {"images": calibration.absolute() if calibration else None},
+        "proof": {"images": images.absolute() if images else None},
     }
-    for key, value in list(fields.items()):
-        if isinstance(value, dict):
-            fields[key] = {inner: given for inner, given in value.items() if given is not None} or None
-    return {key: value for key, value in fields.items() if value is not None}
+    card = _card(source, _given(values))
+    if write_card:
+        _write_card(card, write_card)
+    _build(card, repository, _choices(target, publish, prove, allow_drift))
+
+
+def _build(card: ModelCard, repository: Path, choices: Choices) -> None:
+    from sightline.builders.build import repository_from_card
+    from sightline.builders.build_show import BuildProgress, print_report
+
+    with BuildProgress() as progress:
+        report = repository_from_card(card, repository, choices, progress=progress)
+        if report.public:
+            _tell_server(report, progress)
+    print_report(report, default_repository=repository == _DEFAULT_REPOSITORY)
+
+
+def _tell_server(report: BuildReport, progress: Any) -> None:
+    """A server that is serving the repository gets the new version; where it cannot load it, the old one stays."""
+    from sightline.builders.publish import publish_version
+
+    publish_version(report.repository, report.name, report.number, report.before, progress.note)
+
+
+def _choices(target: str, publish: bool, prove: bool, allow_drift: bool) -> Choices:
+    from sightline.builders.build import Choices
+    from sightline.builders.entries.context import TARGETS
+
+    found = next((known for known in TARGETS if known == target), None)
+    if found is None:
+        raise typer.BadParameter(f"--target is {target!r}; it must be one of {', '.join(TARGETS)}")
+    is_local = found == "local"
+    return Choices(found, publish, prove and is_local, allow_drift, measure=is_local)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """The card fields that were given on the command line."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        if inner is not None and inner != {}:
+            kept[key] = inner
+    return kept
+
+
+def _labels(path: Path | None) -> tuple[str, ...] | None:
+    from sightline.card import read_labels
+
+    return read_labels(path) if path else None
+
+
+def _batch(batch: int | None) -> tuple[int, ...] | None:
+    return None if batch is None else (1, batch) if batch > 1 else (batch,)
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; the value is read as YAML reads a plain word: a number, true, null, or text."""
+    import yaml
+
+    from sightline.errors import CardError
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise CardError(f"--arg is {text!r}; it must be NAME=VALUE, such as num_classes=4")
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        read = value
+    return key, read if isinstance(read, (bool, int, float, str)) or read is None else value
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -143,15 +193,15 @@ def _size(text: str) -> tuple[int, int]:
 
 def _card(source: str, values: dict[str, Any]) -> ModelCard:
     """The card for SOURCE with the command line's choices."""
-    from sightline.builders.cards import card_from_onnx, with_values
-    from sightline.card import load_card
+    from sightline.builders.cards import card_from_source, with_values
+    from sightline.card import SOURCE_SCHEMES, load_card
     from sightline.model_repository import shipped_card
 
     path = Path(source)
-    if path.suffix.lower() in (".yaml", ".yml"):
+    if path.suffix.lower() in (".yaml", ".yml") and source.partition(":")[0] not in SOURCE_SCHEMES:
         card = load_card(path)
-    elif path.exists() or path.suffix or path.parent != Path():
-        return card_from_onnx(path, values)
+    elif path.exists() or path.suffix or ":" in source or path.parent != Path():
+        return card_from_source(source, values)
     else:
         card = load_card(shipped_card(source))
     return with_values(card, values) if values else card
@@ -165,65 +215,3 @@ def _write_card(card: ModelCard, path: Path) -> None:
         path.write_text(card_text(card, path.parent), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"the card cannot be written to {path}: {error.strerror}") from error
-
-
-class _Steps:
-    """A progress line a step on standard error."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        self._progress = Progress(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-        )
-        self._current: Any = None
-
-    def __enter__(self) -> _Steps:
-        self._progress.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._finish()
-        self._progress.stop()
-
-    def __call__(self, step: str) -> None:
-        self._finish()
-        self._current = self._progress.add_task(step, total=1)
-
-    def _finish(self) -> None:
-        if self._current is not None:
-            self._progress.update(self._current, completed=1)
-
-
-def _print_report(report: BuildReport, *, default_repository: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    shown = ", ".join(report.labels[:6]) + (", …" if len(report.labels) > 6 else "")
-    before = f", was {report.before}" if report.before else ""
-    fps = 1000 / max(report.milliseconds_per_image, 1e-3)
-    rows = {
-        "model": f"{report.name} (files), {report.name}_frames (raw frames)",
-        "version": f"version {report.number}{before}" if report.public else f"version {report.number}, not public",
-        "head": report.head,
-        "repository": str(report.repository),
-        "input": f"{report.input_size[0]}x{report.input_size[1]} pixels",
-        "labels": f"{len(report.labels)}: {shown}",
-        "engine": f"{report.engine}, {report.precision} weights, one thread an instance",
-        "network": f"{report.milliseconds_per_image:.1f} ms an image, {fps:.0f} images/s a core",
-        "check": f"differs from {report.compared_with} by {report.largest_difference:.3%} of the largest value",
-    }
-    for key, value in rows.items():
-        table.add_row(key, value)
-    console = Console(highlight=False, markup=False)
-    console.print(table)
-    where = "" if default_repository else f" --repository {report.repository}"
-    console.print(f"\nnext: sightline serve{where}", soft_wrap=True)

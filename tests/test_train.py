@@ -86,9 +86,8 @@ def test_decode_suppresses_within_a_class_only() -> None:
 
 
 def test_training_and_held_out_seeds_do_not_meet() -> None:
-    from sightline.builders.train import cli
-
-    assert cli.FIRST_TRAINING_SEED + cli.TRAINING_SEEDS <= dataset.HELD_OUT_FIRST_SEED
+    train, held_out = dataset.STREETS
+    assert train.first_seed + train.seeds <= dataset.HELD_OUT_FIRST_SEED <= held_out.first_seed
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +108,10 @@ def test_rendered_frames_equal_frames_drawn_again(rendered: dataset.RenderedScen
 def test_augmented_boxes_stay_in_the_picture(rendered: dataset.RenderedScenes) -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
-        picture, found, hidden = dataset.augment(np.asarray(rendered.images[0]), *rendered.truth(0), rng)
-        assert picture.shape == (216, 384, 3)
-        assert picture.dtype == np.uint8
-        for boxes in (found[:, 1:], hidden):
+        sample = dataset.augment(rendered.sample(0), rng)
+        assert sample.picture.shape == (216, 384, 3)
+        assert sample.picture.dtype == np.uint8
+        for boxes in (sample.found[:, 1:5], sample.hidden):
             assert (boxes >= 0).all()
             assert (boxes[:, [0, 2]] <= 384).all()
             assert (boxes[:, [1, 3]] <= 216).all()
@@ -167,32 +166,29 @@ def test_small_boxes_are_assigned_and_padding_is_not() -> None:
     assert 0 < float(quality.max()) <= 1
 
 
+class _Silent:
+    def say(self, line: str) -> None: ...
+
+    def advance(self, share: float, text: str) -> None: ...
+
+
 @pytest.mark.train
 def test_loss_falls_on_a_few_frames(rendered: dataset.RenderedScenes, tmp_path: Path) -> None:
     _need_torch()
-    from sightline.builders.train.train import Settings, Trainer
+    from sightline.builders.train.detect import DetectTask
+    from sightline.builders.train.loop import Settings, Trainer
 
-    trainer = Trainer(
-        Settings(minutes=1, batch=2, seed=3),
-        len(CLASS_NAMES),
-        rendered,
-        None,
-        tmp_path / "c.pt",
-        lambda line: None,
-    )
+    def trainer_of() -> Trainer:
+        settings = Settings(minutes=1, batch=2, seed=3, threads=1)
+        return Trainer(settings, DetectTask(rendered, None, CLASS_NAMES), tmp_path / "c.pt", _Silent())
+
+    trainer = trainer_of()
     batch = next(dataset.batches(rendered, 2, 0))
     losses = [trainer.step(batch) for _ in range(24)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
     trainer.save()
-    again = Trainer(
-        Settings(minutes=1, batch=2, seed=3),
-        len(CLASS_NAMES),
-        rendered,
-        None,
-        tmp_path / "c.pt",
-        lambda line: None,
-    )
+    again = trainer_of()
     assert again.history.steps == 24
     assert all(
         bool((a == b).all())
@@ -209,7 +205,7 @@ def test_exported_file_gives_what_torch_gives(tmp_path: Path) -> None:
 
     from sightline.builders.train.export import ExportedDetector, onnx_from_network
     from sightline.builders.train.network import StreetDetector
-    from sightline.builders.train.record import OnnxDetector
+    from sightline.builders.train.record import OnnxNetwork
 
     torch.manual_seed(0)
     network = StreetDetector(len(CLASS_NAMES)).eval()
@@ -221,8 +217,8 @@ def test_exported_file_gives_what_torch_gives(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = ExportedDetector(network).eval()(torch.from_numpy(images)).numpy()
     assert expected.shape == (2, 4 + len(CLASS_NAMES), 48 * 28 + 24 * 14 + 12 * 7)
-    np.testing.assert_allclose(OnnxDetector(path)(images), expected, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(OnnxDetector(path)(images)[:, 4:], expected[:, 4:], atol=1e-4)
+    np.testing.assert_allclose(OnnxNetwork(path)(images), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(OnnxNetwork(path)(images)[:, 4:], expected[:, 4:], atol=1e-4)
 
 
 def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
@@ -240,22 +236,39 @@ def test_one_command_leaves_model_labels_record_and_picture(
     _need_torch()
     pytest.importorskip("onnx")
     pytest.importorskip("openvino")
+    from typer.testing import CliRunner
+
+    from sightline.builders.train import cli
     from sightline.builders.train import record as measuring
-    from sightline.builders.train.cli import Scale, train
 
     monkeypatch.setattr(measuring, "_SPEED_SECONDS", 0.2)
-    out, lines = tmp_path / "out", []
-    scale = Scale(training_seeds=3, held_out_seeds=1, workers=1, batch=4)
-    record = train(out, 0.02, 5, "cpu", tmp_path / "data", scale=scale, report=lines.append)
-    assert json.loads((out / "record.json").read_text()) == record
+    plans = dataset.RenderPlan(1000, 2, 2, 0.5), dataset.RenderPlan(dataset.HELD_OUT_FIRST_SEED, 1, 3, 1.0)
+    monkeypatch.setattr(dataset, "STREETS", plans)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    out = tmp_path / "out"
+    command = [
+        "--minutes",
+        "0.1",
+        "--out",
+        str(out),
+        "--seed",
+        "5",
+        "--device",
+        "cpu",
+        "--data",
+        str(tmp_path / "data"),
+    ]
+    result = CliRunner().invoke(cli.app, command)
+    assert result.exit_code == 0, result.output
+    record = json.loads((out / "record.json").read_text())
     assert record["onnx_sha256"] == hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest()
-    assert record["held_out"]["frames"] == 4
-    assert record["training"]["images"] == 12
+    assert record["held_out"]["frames"] == 3
+    assert record["training"]["images"] == 4
     assert record["training"]["steps"] >= 1
     assert (out / "labels.txt").read_text().split() == list(CLASS_NAMES)
     assert 0 < (out / "training.png").stat().st_size <= 300_000
     assert not list(out.glob("*.partial"))
-    assert any("drawing training scenes 3/3" in line for line in lines)
+    assert not (tmp_path / "data" / "checkpoint.pt").exists()
 
 
 def _record() -> dict:
@@ -275,12 +288,13 @@ def test_shipped_record_describes_the_shipped_file() -> None:
 
 def test_shipped_detector_finds_what_its_record_says(tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed; pip install 'sightline[server]'")
-    from sightline.builders.train.record import OnnxDetector, onnx_evaluation
+    from sightline.builders.train.detect import detection_evaluation
+    from sightline.builders.train.record import OnnxNetwork
 
     first = dataset.HELD_OUT_FIRST_SEED
     frames = dataset.render(
         tmp_path, dataset.RenderPlan(first, SUBSET_SEEDS, 3, 1.0), 1, lambda done, total: None
     )
-    result = onnx_evaluation(OnnxDetector(SHIPPED / "model.onnx"), frames, np.arange(len(frames)))
+    result = detection_evaluation(OnnxNetwork(SHIPPED / "model.onnx"), frames, len(CLASS_NAMES))
     assert result.frames == 60
     assert result.map50 >= SUBSET_MAP50, result.ap50

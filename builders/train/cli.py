@@ -1,153 +1,227 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One command from nothing to a shipped detector: draw scenes, train, export, measure, record."""
+"""`sightline train`: a command for each task, and the shipped detector where none is named."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-# Idle OpenMP threads that spin take the cores from the processes that draw; torch reads this when it starts.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import typer
 
-FIRST_TRAINING_SEED, TRAINING_SEEDS, HELD_OUT_SEEDS, FRAMES_PER_SEED = 1000, 2000, 150, 4
-FULL_SIZE_SHARE = 0.25
-"""Share of the training scenes that are drawn at 1280x720 and scaled down as a server does it."""
+from sightline.errors import SightlineError
+
+_HELP = """Train a model on your own pictures, or the shipped ones again on drawn scenes
+(pip install 'sightline[train,server]').
+
+Examples:
+
+    sightline train classify --data pictures               one subfolder a class
+
+    sightline train detect --data coco.json --images pictures
+
+    sightline train segment --data coco.json --images pictures
+
+    sightline train semantic --data pictures --maps maps --labels names.txt
+
+    sightline train embed --data pictures                  one subfolder an identity
+
+    sightline train classify                               without --data: drawn scenes, as the shipped model
+
+    sightline train --minutes 70 --out model_repository/street_detect      the shipped detector again
+
+Each writes model.onnx, card.yaml, labels.txt, record.json with what was measured, and training.png into --out;
+then: sightline build OUT/card.yaml. An interrupted run goes on when the same command is given again.
+"""
+
+app = typer.Typer(
+    name="train", help=_HELP, invoke_without_command=True, add_completion=False, rich_markup_mode=None
+)
+
+_STREET_DETECT = Path("model_repository/street_detect")
+Out = Annotated[Path, typer.Option(help="Folder for the model, its card and its record.")]
+Work = Annotated[
+    Path | None, typer.Option(help="Keep drawn data and the checkpoint in this folder, and reuse them.")
+]
+Epochs = Annotated[float | None, typer.Option(min=0.001, help="How often each picture is seen.")]
+Minutes = Annotated[
+    float | None, typer.Option(min=0.01, help="End the training after this time at the latest.")
+]
+Batch = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
+Rate = Annotated[float | None, typer.Option(min=1e-7, help="Highest learning rate.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is random.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="auto (mixed on CUDA), fp32 or mixed.")]
+Patience = Annotated[
+    int, typer.Option(min=0, help="Stop after so many evaluations without a better one; 0: never.")
+]
+Evaluations = Annotated[int, typer.Option(min=1, help="How often the run is measured on held-out pictures.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: one a core.")]
+InputSize = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Size of the network's input, such as 384x224.")
+]
+Start = Annotated[
+    Path | None, typer.Option(help="model.onnx of a detector trained here, whose weights it begins with.")
+]
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How much to draw and how to use the machine; 0 lets the machine decide."""
+def _size(text: str | None, usual: tuple[int, int]) -> tuple[int, int]:
+    if text is None:
+        return usual
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()) or not (
+        16 <= int(width) <= 4096 and 16 <= int(height) <= 4096
+    ):
+        raise SightlineError(
+            f"--size is {text!r}; it must be width x height, 16 to 4096 pixels each, such as 384x224"
+        )
+    return int(width), int(height)
 
-    training_seeds: int = TRAINING_SEEDS
-    held_out_seeds: int = HELD_OUT_SEEDS
-    workers: int = 0
-    batch: int = 0
+
+def _start(job: Callable[..., dict[str, Any]], values: dict[str, Any], *given: Any, **named: Any) -> None:
+    """Run a job with a progress bar, then print what was measured."""
+    from sightline.builders.train.jobs import Options
+    from sightline.builders.train.progress import Bar
+
+    with Bar() as bar:
+        record = job(Options(**values), bar, *given, **named)
+    figures = {k: v for k, v in _flat(record["held_out"]).items() if isinstance(v, (int, float))}
+    typer.echo("held out: " + ", ".join(f"{k} {v}" for k, v in figures.items()))
+
+
+def _flat(held_out: dict[str, Any]) -> dict[str, Any]:
+    """The figures with those of inner groups, such as masks, under "masks map50"; those of classes are left out."""
+    flat: dict[str, Any] = {}
+    for key, value in held_out.items():
+        if not isinstance(value, dict):
+            flat[key] = value
+        elif "map50" in value:
+            flat |= {f"{key} {inner}": v for inner, v in value.items() if inner.startswith("map")}
+    return flat
+
+
+@app.callback()
+def street_detect(
+    context: typer.Context,
+    out: Out = _STREET_DETECT,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Time for the training itself.")] = 70.0,
+    seed: Seed = 1,
+    device: Device = "auto",
+    data: Annotated[
+        Path | None, typer.Option(help="Keep drawn frames and checkpoint here, and resume from it.")
+    ] = None,
+) -> None:
+    """Train the shipped detector again where no task is named."""
+    if context.invoked_subcommand is None:
+        from sightline.builders.train.jobs import train_detect
+
+        values = {"out": out, "work": data, "minutes": minutes, "seed": seed, "device": device}
+        _start(train_detect, values)
+
+
+@app.command()
+def classify(
+    out: Out,
+    data: Annotated[Path | None, typer.Option(help="Folder with one subfolder of pictures a class.")] = None,
+    size: InputSize = None,
+    flip: Annotated[bool, typer.Option(help="Mirrored pictures are of the same class.")] = False,
+    work: Work = None, epochs: Epochs = None, minutes: Minutes = None, batch: Batch = None, rate: Rate = None,
+    seed: Seed = 1, device: Device = "auto", precision: Precision = "auto", patience: Patience = 0,
+    evaluations: Evaluations = 10, threads: Threads = 0,
+) -> None:  # fmt: skip
+    """Train a classifier: which class is a picture of?"""
+    from sightline.builders.train.jobs import train_classify
+
+    values = _values(locals())
+    _start(train_classify, values, data, _size(size, (64, 64)), flip=flip)
+
+
+@app.command()
+def detect(
+    out: Out,
+    data: Annotated[Path | None, typer.Option(help="COCO file.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of its pictures; the file's own by default.")] = None,
+    size: InputSize = None,
+    work: Work = None, epochs: Epochs = None, minutes: Minutes = None, batch: Batch = None, rate: Rate = None,
+    seed: Seed = 1, device: Device = "auto", precision: Precision = "auto", patience: Patience = 0,
+    evaluations: Evaluations = 10, threads: Threads = 0,
+) -> None:  # fmt: skip
+    """Train a detector: boxes around objects."""
+    from sightline.builders.train.jobs import train_detect
+
+    values = _values(locals())
+    _start(train_detect, values, data, images, _size(size, (384, 224)))
+
+
+@app.command()
+def segment(
+    out: Out,
+    data: Annotated[Path | None, typer.Option(help="COCO file with outlines or run lengths.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of its pictures; the file's own by default.")] = None,
+    start: Start = None,
+    size: InputSize = None,
+    work: Work = None, epochs: Epochs = None, minutes: Minutes = None, batch: Batch = None, rate: Rate = None,
+    seed: Seed = 1, device: Device = "auto", precision: Precision = "auto", patience: Patience = 0,
+    evaluations: Evaluations = 10, threads: Threads = 0,
+) -> None:  # fmt: skip
+    """Train an instance segmenter: the outline of each object."""
+    from sightline.builders.train.jobs import train_segment
+
+    values = _values(locals())
+    _start(train_segment, values, data, images, _size(size, (384, 224)), start=start)
+
+
+@app.command()
+def semantic(
+    out: Out,
+    data: Annotated[Path | None, typer.Option(help="Folder of pictures.")] = None,
+    maps: Annotated[Path | None, typer.Option(help="Folder of class maps: a PNG of each picture's name.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Text file with a class name a line.")] = None,
+    start: Start = None,
+    frozen: Annotated[bool, typer.Option(help="Leave the weights of --start as they are; a tenth of the time.")] = False,
+    size: InputSize = None,
+    work: Work = None, epochs: Epochs = None, minutes: Minutes = None, batch: Batch = None, rate: Rate = None,
+    seed: Seed = 1, device: Device = "auto", precision: Precision = "auto", patience: Patience = 0,
+    evaluations: Evaluations = 10, threads: Threads = 0,
+) -> None:  # fmt: skip
+    """Train a semantic segmenter: a class for each pixel."""
+    from sightline.builders.train.jobs import train_semantic
+
+    values = _values(locals())
+    _start(train_semantic, values, data, maps, labels, _size(size, (384, 224)), start=start, frozen=frozen)
+
+
+@app.command()
+def embed(
+    out: Out,
+    data: Annotated[Path | None, typer.Option(help="Folder with one subfolder of pictures an identity.")] = None,
+    size: InputSize = None,
+    work: Work = None, epochs: Epochs = None, minutes: Minutes = None, batch: Batch = None, rate: Rate = None,
+    seed: Seed = 1, device: Device = "auto", precision: Precision = "auto", patience: Patience = 0,
+    evaluations: Evaluations = 10, threads: Threads = 0,
+) -> None:  # fmt: skip
+    """Train an embedder: pictures of one thing lie close together."""
+    from sightline.builders.train.jobs import train_embed
+
+    values = _values(locals())
+    _start(train_embed, values, data, _size(size, (96, 96)))
+
+
+def _values(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of a command's parameters that every run has."""
+    names = (
+        "out", "work", "epochs", "minutes", "batch", "rate", "seed", "device", "precision", "patience", "evaluations",
+        "threads",
+    )  # fmt: skip
+    return {name: given[name] for name in names}
 
 
 def train(
-    out: Path, minutes: float = 70.0, seed: int = 1, device: str = "auto", data: Path | None = None, *,
-    scale: Scale = Scale(), report: Callable[[str], None] | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Train the street detector and write model.onnx, labels.txt, record.json and training.png into `out`.
-
-    minutes: time for the training loop; drawing and measuring come on top. device: auto, cpu or cuda.
-    data: folder for the drawn frames and the checkpoint; a run with the same folder reuses the frames and
-    resumes; None uses a new temporary folder. Returns the record.
-    The same seed gives the same frames, first weights and order of batches; as the run is bound by time, the
-    number of steps, and with it the result, depends on the machine.
-    Raises MissingDependencyError without torch, SightlineError when the device is not there.
-    """
-    say = report or _print
-    used = _device(device)
-    if data is None:
-        with tempfile.TemporaryDirectory(prefix="sightline-train-") as folder:
-            return _train(out, minutes, seed, used, Path(folder), scale, say)
-    return _train(out, minutes, seed, used, data, scale, say)
-
-
-def _train(
-    out: Path, minutes: float, seed: int, device: str, data: Path, scale: Scale, say: Callable[[str], None]
+    out: Path, minutes: float = 70.0, seed: int = 1, device: str = "auto", data: Path | None = None
 ) -> dict[str, Any]:
-    from sightline.builders.train.dataset import HELD_OUT_FIRST_SEED, INPUT_SIZE, RenderPlan, render
-    from sightline.builders.train.export import onnx_from_network
-    from sightline.builders.train.train import Settings, Trainer
-    from sightline.scenes import CLASS_NAMES
+    """Train the shipped detector again; see jobs.train_detect()."""
+    from sightline.builders.train.jobs import Options, train_detect
+    from sightline.builders.train.progress import Bar
 
-    cores = os.cpu_count() or 1
-    workers = scale.workers or cores
-    plan = RenderPlan(FIRST_TRAINING_SEED, scale.training_seeds, FRAMES_PER_SEED, FULL_SIZE_SHARE)
-    held_out_plan = RenderPlan(HELD_OUT_FIRST_SEED, scale.held_out_seeds, FRAMES_PER_SEED, 1.0)
-    frames = render(data / "train", plan, workers, _drawing(say, "training"))
-    held_out = render(data / "held_out", held_out_plan, workers, _drawing(say, "held-out"))
-    batch, rate = (64, 4e-3) if device == "cuda" else (8, 1.5e-3)
-    settings = Settings(
-        minutes=minutes, seed=seed, batch=scale.batch or batch, rate=rate, device=device, threads=cores
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "labels.txt").write_text("\n".join(CLASS_NAMES) + "\n")
-
-    def keep(network: Any, result: Any) -> None:
-        onnx_from_network(network, out / "model.onnx", INPUT_SIZE)
-        say(f"exported {out / 'model.onnx'} at mAP50 {result.map50:.3f}")
-
-    trainer = Trainer(settings, len(CLASS_NAMES), frames, held_out, data / "checkpoint.pt", say, keep)
-    digest = onnx_from_network(trainer.run(), out / "model.onnx", INPUT_SIZE)
-    return _record(out, trainer, plan, held_out, digest, say)
-
-
-def _record(
-    out: Path, trainer: Any, plan: Any, held_out: Any, digest: str, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Measure the exported file and write record.json and training.png."""
-    import numpy as np
-
-    from sightline.builders.train import record
-    from sightline.builders.train.dataset import INPUT_SIZE
-    from sightline.builders.train.evaluate import NMS_IOU, SCORE_THRESHOLD
-    from sightline.scenes import CLASS_NAMES
-
-    history = trainer.history
-    detector = record.OnnxDetector(out / "model.onnx")
-    result = record.onnx_evaluation(detector, held_out, np.arange(len(held_out)))
-    history.map50.append((history.seconds, result.map50))
-    record.write_picture(out / "training.png", detector, held_out, history.losses, history.map50)
-    content = {
-        "date": record.now(),
-        "classes": list(CLASS_NAMES),
-        "input_size": list(INPUT_SIZE),
-        "seed": trainer.settings.seed,
-        "parameters": sum(p.numel() for p in trainer.network.parameters()),
-        "training": {"scene_seeds": plan.seeds, **trainer.summary()},
-        "held_out": {**record.figures(result), "score_threshold": SCORE_THRESHOLD, "nms_iou": NMS_IOU},
-        "frames_per_second_per_core": round(detector.frames_per_second(), 1),
-        "processor": record.processor_name(),
-        "onnx_bytes": (out / "model.onnx").stat().st_size,
-        "onnx_sha256": digest,
-    }
-    partial = out / "record.json.partial"
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, out / "record.json")
-    say(f"held-out mAP50 {result.map50:.3f}, mAP50-95 {result.map50_95:.3f}; record in {out / 'record.json'}")
-    return content
-
-
-def _device(device: str) -> str:
-    from sightline.errors import MissingDependencyError, SightlineError
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise SightlineError(f"device is {device!r}; it must be auto, cpu or cuda")
-    missing = []
-    for name in ("torch", "onnx", "openvino"):
-        try:
-            __import__(name)
-        except ImportError:
-            missing.append(name)
-    if missing:
-        raise MissingDependencyError(
-            f"training needs {', '.join(missing)}; install it with: pip install 'sightline[train,server]'"
-        )
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise SightlineError(
-            "device is cuda, but torch sees no CUDA device; use cpu, or install a CUDA build of torch"
-        )
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def _drawing(say: Callable[[str], None], name: str) -> Callable[[int, int], None]:
-    def progress(done: int, total: int) -> None:
-        if done % max(total // 40, 1) == 0 or done == total:
-            say(f"drawing {name} scenes {done}/{total}")
-
-    return progress
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with Bar() as bar:
+        return train_detect(Options(out=out, work=data, minutes=minutes, seed=seed, device=device), bar)

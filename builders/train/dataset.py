@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -35,18 +36,33 @@ class RenderPlan:
     full_share: float
 
 
+STREETS = (RenderPlan(1000, 2000, 4, 0.25), RenderPlan(HELD_OUT_FIRST_SEED, 150, 4, 1.0))
+"""What the shipped detector is trained on, and what it is measured on. A quarter of the training scenes is drawn at
+1280x720 and scaled down as a server does it."""
+
+
+def frame_seconds(seed: int, index: int) -> float:
+    """When the frames of a seed are taken."""
+    return 0.5 + index * _STEP_SECONDS + (seed % 97) * 0.11
+
+
+def shrunk(image: np.ndarray, seed: int) -> np.ndarray:
+    """A frame at PICTURE_SIZE: every second pixel or averaged from twice the size, as a server does it from others."""
+    if image.shape[1] == 2 * PICTURE_SIZE[0]:
+        if seed % 5 < 2:
+            return image[::2, ::2]
+        return cv2.resize(image, PICTURE_SIZE, interpolation=cv2.INTER_AREA)
+    if image.shape[1] != PICTURE_SIZE[0]:
+        return cv2.resize(image, PICTURE_SIZE, interpolation=cv2.INTER_LINEAR)
+    return image
+
+
 def frame_of(seed: int, scene: Scene, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One picture (216, 384, 3) uint8 RGB, objects (N, 5) float32 [class, xyxy], and ignored boxes (M, 4)."""
-    image, truth = scene.frame(0.5 + index * _STEP_SECONDS + (seed % 97) * 0.11)
+    image, truth = scene.frame(frame_seconds(seed, index))
     scale = np.float32(PICTURE_SIZE[0] / image.shape[1])
-    if image.shape[1] == 2 * PICTURE_SIZE[0]:
-        image = (
-            image[::2, ::2] if seed % 5 < 2 else cv2.resize(image, PICTURE_SIZE, interpolation=cv2.INTER_AREA)
-        )
-    elif image.shape[1] != PICTURE_SIZE[0]:
-        image = cv2.resize(image, PICTURE_SIZE, interpolation=cv2.INTER_LINEAR)
     objects = np.concatenate([truth.classes[:, None].astype(np.float32), truth.boxes * scale], 1)
-    return image, objects, truth.ignore * scale
+    return shrunk(image, seed), objects, truth.ignore * scale
 
 
 def _render_seed(seed: int, frames: int, full: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,47 +132,95 @@ class RenderedScenes:
         found, hidden = self.objects[index], self.ignored[index]
         return found[found[:, 0] >= 0], hidden[hidden[:, 2] > 0]
 
+    def sample(self, index: int) -> Sample:
+        """A picture and what is in it."""
+        found, hidden = self.truth(index)
+        numbered = np.concatenate([found, np.arange(1, len(found) + 1, dtype=np.float32)[:, None]], 1)
+        return Sample(np.asarray(self.images[index]), numbered, hidden)
 
-def letterboxed(picture: np.ndarray) -> np.ndarray:
-    """A picture (216, 384, 3) padded to the network's input (224, 384, 3), uint8."""
-    return cv2.copyMakeBorder(picture, PAD_ROWS, PAD_ROWS, 0, 0, cv2.BORDER_CONSTANT, value=(PAD_VALUE,) * 3)
+
+def padding(picture: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows above and columns left of a picture (H, W, …) that is centred in size (width, height)."""
+    return (size[1] - picture.shape[0]) // 2, (size[0] - picture.shape[1]) // 2
 
 
-def augment(
-    picture: np.ndarray, found: np.ndarray, hidden: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def letterboxed(
+    picture: np.ndarray, size: tuple[int, int] = INPUT_SIZE, value: int = PAD_VALUE
+) -> np.ndarray:
+    """A picture (H, W, 3) or map (H, W), uint8, centred in size (width, height); what is left has `value`."""
+    top, left = padding(picture, size)
+    bottom, right = size[1] - picture.shape[0] - top, size[0] - picture.shape[1] - left
+    return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture in training. Where it has them, owners and surfaces are as in SceneView.
+
+    picture (H, W, 3) uint8; found (N, 6) float32 [class, xyxy, number in owners]; hidden (M, 4) float32 xyxy.
+    """
+
+    picture: np.ndarray
+    found: np.ndarray
+    hidden: np.ndarray
+    owners: np.ndarray | None = None
+    surfaces: np.ndarray | None = None
+
+    def fitted(self, size: tuple[int, int]) -> Sample:
+        """Centred in size (width, height); maps are 0 and IGNORED (255) around it."""
+        top, left = padding(self.picture, size)
+        shift = np.array([left, top, left, top], np.float32)
+        found = self.found.copy()
+        found[:, 1:5] += shift
+        owners = None if self.owners is None else letterboxed(self.owners, size, 0)
+        surfaces = None if self.surfaces is None else letterboxed(self.surfaces, size, 255)
+        return Sample(letterboxed(self.picture, size), found, self.hidden + shift, owners, surfaces)
+
+
+def augment(sample: Sample, rng: np.random.Generator) -> Sample:
     """Scale and crop jitter, colour, gain, blur and compression.
 
     No flips: signs carry text and traffic keeps right.
     """
-    width, height = PICTURE_SIZE
     if rng.random() < 0.6:
+        height, width = sample.picture.shape[:2]
         zoom = float(np.exp(rng.uniform(-0.18, 0.3)))
         spare_x, spare_y = width * (1 - zoom), height * (1 - zoom)
         shift = np.array(
             [rng.uniform(min(spare_x, 0), max(spare_x, 0)), rng.uniform(min(spare_y, 0), max(spare_y, 0))]
         )
-        matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
-        flags = cv2.INTER_LINEAR
-        picture = cv2.warpAffine(picture, matrix, PICTURE_SIZE, flags=flags, borderValue=(PAD_VALUE,) * 3)
-        found, hidden = found.copy(), hidden.copy()
-        before = (found[:, 3] - found[:, 1]) * (found[:, 4] - found[:, 2]) * zoom * zoom
-        for boxes in (found[:, 1:], hidden):
-            boxes *= zoom
-            boxes += np.tile(shift, 2).astype(np.float32)
-            np.clip(boxes, 0, (width, height, width, height), out=boxes)
-        after = (found[:, 3] - found[:, 1]) * (found[:, 4] - found[:, 2])
-        keep = (after > 0.3 * before) & (
-            np.maximum(found[:, 3] - found[:, 1], found[:, 4] - found[:, 2]) >= 5.5
-        )
-        lost = found[~keep, 1:]
-        hidden = np.concatenate([hidden, lost])
-        hidden = hidden[(hidden[:, 2] - hidden[:, 0] > 1) & (hidden[:, 3] - hidden[:, 1] > 1)]
-        found = found[keep]
-    return _degrade(picture, rng), found, hidden
+        sample = _zoomed(sample, zoom, shift)
+    return replace(sample, picture=degrade(np.ascontiguousarray(sample.picture), rng))
 
 
-def _degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _zoomed(sample: Sample, zoom: float, shift: np.ndarray) -> Sample:
+    """Scaled by zoom and moved by shift (x, y); objects that are mostly cut off or too small do not count."""
+    height, width = sample.picture.shape[:2]
+    matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+
+    def moved(image: np.ndarray | None, flags: int, value: int) -> np.ndarray | None:
+        if image is None:
+            return None
+        return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderValue=(value,) * 3)
+
+    found, hidden = sample.found.copy(), sample.hidden.copy()
+    before = (found[:, 3] - found[:, 1]) * (found[:, 4] - found[:, 2]) * zoom * zoom
+    for boxes in (found[:, 1:5], hidden):
+        boxes *= zoom
+        boxes += np.tile(shift, 2).astype(np.float32)
+        np.clip(boxes, 0, (width, height, width, height), out=boxes)
+    after = (found[:, 3] - found[:, 1]) * (found[:, 4] - found[:, 2])
+    larger = np.maximum(found[:, 3] - found[:, 1], found[:, 4] - found[:, 2])
+    keep = (after > 0.3 * before) & (larger >= 5.5)
+    hidden = np.concatenate([hidden, found[~keep, 1:5]])
+    hidden = hidden[(hidden[:, 2] - hidden[:, 0] > 1) & (hidden[:, 3] - hidden[:, 1] > 1)]
+    picture = moved(sample.picture, cv2.INTER_LINEAR, PAD_VALUE)
+    owners = moved(sample.owners, cv2.INTER_NEAREST, 0)
+    return Sample(picture, found[keep], hidden, owners, moved(sample.surfaces, cv2.INTER_NEAREST, 255))
+
+
+def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sometimes another gain and gamma, a little blur, and compression, of a picture (H, W, 3) uint8."""
     if rng.random() < 0.6:
         gain = rng.uniform(0.75, 1.25) * rng.uniform(0.94, 1.06, 3)
         table = np.clip(
@@ -171,20 +235,22 @@ def _degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return picture
 
 
-Batch = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]
+class Scenes(Protocol):
+    """Pictures with their truth by number."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int) -> Sample:
+        """A picture and what is in it."""
 
 
-def batches(data: RenderedScenes, size: int, seed: int) -> Iterator[Batch]:
-    """Endless augmented batches: images (B, 224, 384, 3) uint8, objects and ignored boxes in input pixels."""
+def batches(
+    data: Scenes, size: int, seed: int, shape: tuple[int, int] = INPUT_SIZE
+) -> Iterator[list[Sample]]:
+    """Endless augmented batches, fitted into shape (width, height)."""
     rng = np.random.default_rng(seed)
     while True:
         order = rng.permutation(len(data))
-        for start in range(0, len(order) - size + 1, size):
-            images = np.empty((size, INPUT_SIZE[1], INPUT_SIZE[0], 3), np.uint8)
-            found_all, hidden_all = [], []
-            for slot, index in enumerate(order[start : start + size]):
-                picture, found, hidden = augment(np.asarray(data.images[index]), *data.truth(int(index)), rng)
-                images[slot] = letterboxed(picture)
-                found_all.append(found + np.array([0, 0, PAD_ROWS, 0, PAD_ROWS], np.float32))
-                hidden_all.append(hidden + np.array([0, PAD_ROWS, 0, PAD_ROWS], np.float32))
-            yield images, found_all, hidden_all
+        order = np.resize(order, max(len(order) // size, 1) * size)
+        for picks in order.reshape(-1, size):
+            yield [augment(data.sample(int(i)), rng).fitted(shape) for i in picks]

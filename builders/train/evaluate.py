@@ -47,6 +47,11 @@ def decode(
 
     NMS runs within each class.
     """
+    return select(output, score, nms_iou, limit)[0]
+
+
+def select(output: np.ndarray, score: float, nms_iou: float, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """What decode() gives, and the cell (N,) of the head that each detection comes from."""
     scores = output[4:]
     classes, cells = np.nonzero(scores >= score)
     values = scores[classes, cells]
@@ -61,20 +66,24 @@ def decode(
             kept.append(int(alive[0]))
             alive = alive[1:][box_iou(boxes[alive[:1]], boxes[alive[1:]])[0] <= nms_iou]
     best = np.array(sorted(kept)[:limit], int)
-    return (
-        np.concatenate([boxes[best], values[best, None], classes[best, None]], 1)
-        .astype(np.float64)
-        .reshape(-1, 6)
-    )
+    rows = np.concatenate([boxes[best], values[best, None], classes[best, None]], 1)
+    return rows.astype(np.float64).reshape(-1, 6), cells[best]
 
 
-def match(found: np.ndarray, truth: np.ndarray, ignored: np.ndarray, threshold: float) -> np.ndarray:
+def match(
+    found: np.ndarray,
+    truth: np.ndarray,
+    ignored: np.ndarray,
+    threshold: float,
+    overlap: np.ndarray | None = None,
+) -> np.ndarray:
     """Greedy matching of one class in one image; found (N, 4) has the best first.
 
+    overlap: (N, M) IoU of what is found with the truth; that of the boxes where it is left out.
     Returns (N,) int: 1 right, 0 wrong, -1 not counted.
     """
     verdict = np.zeros(len(found), int)
-    overlap = box_iou(found, truth)
+    overlap = box_iou(found, truth) if overlap is None else overlap
     taken = np.zeros(len(truth), bool)
     for i in range(len(found)):
         free = np.where(taken, -1.0, overlap[i])
@@ -104,23 +113,34 @@ def average_precision(scores: np.ndarray, verdicts: np.ndarray, objects: int) ->
 
 
 def evaluate(
-    found: Sequence[np.ndarray], truth: Sequence[np.ndarray], ignored: Sequence[np.ndarray], classes: int
+    found: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    ignored: Sequence[np.ndarray],
+    classes: int,
+    overlaps: Sequence[np.ndarray] | None = None,
 ) -> Evaluation:
     """AP of a set of images.
 
-    Per image: found (N, 6) of decode(), truth (M, 5) [class, xyxy], ignored (K, 4).
+    Per image: found (N, 6) of decode(), truth (M, 5) [class, xyxy], ignored (K, 4), and, where it is not the boxes
+    that are compared, their overlaps (N, M), such as the IoU of masks.
     """
     ap = np.full((classes, len(IOU_THRESHOLDS)), np.nan)
+    if overlaps is None:
+        overlaps = [box_iou(f[:, :4], t[:, 1:]) for f, t in zip(found, truth, strict=True)]
     for kind in range(classes):
         objects = sum(int((t[:, 0] == kind).sum()) for t in truth)
         if not objects:
             continue
         mine = [f[f[:, 5] == kind] for f in found]
+        real = [t[t[:, 0] == kind, 1:] for t in truth]
+        close = [
+            o[f[:, 5] == kind][:, t[:, 0] == kind] for o, f, t in zip(overlaps, found, truth, strict=True)
+        ]
         scores = np.concatenate([m[:, 4] for m in mine])
         for column, threshold in enumerate(IOU_THRESHOLDS):
             verdicts = [
-                match(m[:, :4], t[t[:, 0] == kind, 1:], h, threshold)
-                for m, t, h in zip(mine, truth, ignored, strict=True)
+                match(m[:, :4], t, h, threshold, o)
+                for m, t, h, o in zip(mine, real, ignored, close, strict=True)
             ]
             ap[kind, column] = average_precision(scores, np.concatenate(verdicts), objects)
     return Evaluation(

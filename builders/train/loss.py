@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -80,6 +81,16 @@ def _covered(points: Tensor, hidden: Tensor) -> Tensor:
     return (after & before).all(-1).any(-1)
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Which cells answer for which objects: image, cell and object of each match, (P,) int64, and its weight."""
+
+    images: Tensor
+    cells: Tensor
+    objects: Tensor
+    weights: Tensor
+
+
 def detection_loss(
     boxes: Tensor,
     logits: Tensor,
@@ -89,8 +100,8 @@ def detection_loss(
     hidden: Tensor,
     points: Tensor,
     strides: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Box and score losses of a batch.
+) -> tuple[Tensor, Tensor, Matches]:
+    """Box and score losses of a batch, and who answers for what.
 
     boxes (B, 4, A) cxcywh pixels and logits (B, C, A) as the network gives them; truth (B, G, 4) xyxy;
     classes (B, G); real (B, G) bool; hidden (B, H, 4) xyxy, where a detection is neither right nor wrong;
@@ -115,4 +126,5 @@ def detection_loss(
     wanted = truth[rows, owner[rows, cols]]
     weight = quality[rows, cols]
     box_loss = ((1 - iou(found[rows, cols], wanted, True)) * weight).sum() / total
-    return BOX_WEIGHT * box_loss, SCORE_WEIGHT * score_loss
+    matches = Matches(rows, cols, owner[rows, cols], weight / total)
+    return BOX_WEIGHT * box_loss, SCORE_WEIGHT * score_loss, matches

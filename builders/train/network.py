@@ -100,6 +100,7 @@ class StreetDetector(nn.Module):
         self, classes: int, widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128), middle: int = 56
     ) -> None:
         super().__init__()
+        self.classes = classes
         a, b, c, d, e = widths
         self.stem = nn.Sequential(conv(3, a, 3, 2), conv(a, b, 3, 2), Stage(b, b, 1))
         self.stage8 = nn.Sequential(conv(b, c, 3, 2), Stage(c, c, 2))
@@ -116,22 +117,33 @@ class StreetDetector(nn.Module):
             Head(w, middle, classes, s) for w, s in zip((c, d, e), STRIDES, strict=True)
         )
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        p8 = self.stage8(self.stem(images))
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features of the backbone at strides 4, 8, 16 and 32."""
+        p4 = self.stem(images)
+        p8 = self.stage8(p4)
         p16 = self.stage16(p8)
-        p32 = self.stage32(p16)
+        return p4, p8, p16, self.stage32(p16)
+
+    def pyramid(self, p8: Tensor, p16: Tensor, p32: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features for the heads at strides 8, 16 and 32, of the backbone's."""
         n16 = self.up16(torch.cat([self.grow(p32), p16], 1))
         n8 = self.up8(torch.cat([self.grow(n16), p8], 1))
         m16 = self.out16(torch.cat([self.down16(n8), n16], 1))
         m32 = self.out32(torch.cat([self.down32(m16), p32], 1))
-        raw, scores = zip(
-            *(head(level) for head, level in zip(self.heads, (n8, m16, m32), strict=True)), strict=True
-        )
+        return n8, m16, m32
+
+    def decode(self, levels: tuple[Tensor, Tensor, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes and logits of the pyramid's features."""
+        raw, scores = zip(*(head(level) for head, level in zip(self.heads, levels, strict=True)), strict=True)
         points, strides = anchor_points(images.shape[2], images.shape[3], images.device)
         raw_boxes = torch.cat(raw, 2)
         centres = points + raw_boxes[:, :2] * strides
         sizes = torch.exp(raw_boxes[:, 2:].clamp(-_LOG_SIZE_LIMIT, _LOG_SIZE_LIMIT)) * (2.0 * strides)
         return torch.cat([centres, sizes], 1), torch.cat(scores, 2)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        _, p8, p16, p32 = self.encode(images)
+        return self.decode(self.pyramid(p8, p16, p32), images)
 
 
 def anchor_points(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:

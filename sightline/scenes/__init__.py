@@ -4,6 +4,23 @@
 from __future__ import annotations
 
 from sightline.scenes.scene import Scene
-from sightline.scenes.truth import CLASS_NAMES, MIN_SIDE_FRACTION, MIN_VISIBLE, SceneTruth
+from sightline.scenes.surfaces import SURFACE_NAMES
+from sightline.scenes.truth import (
+    CLASS_NAMES,
+    HIDDEN_OWNER,
+    MIN_SIDE_FRACTION,
+    MIN_VISIBLE,
+    SceneTruth,
+    SceneView,
+)
 
-__all__ = ["CLASS_NAMES", "MIN_SIDE_FRACTION", "MIN_VISIBLE", "Scene", "SceneTruth"]
+__all__ = [
+    "CLASS_NAMES",
+    "HIDDEN_OWNER",
+    "MIN_SIDE_FRACTION",
+    "MIN_VISIBLE",
+    "SURFACE_NAMES",
+    "Scene",
+    "SceneTruth",
+    "SceneView",
+]

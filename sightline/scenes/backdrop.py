@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from sightline.scenes.ground import draw_ground
 from sightline.scenes.street import Street
 
 Paint = Callable[[np.ndarray], None]
+Mark = Callable[[np.ndarray, int], None]
 _WALLS = (
     (168, 96, 76),
     (196, 178, 150),
@@ -26,27 +29,66 @@ _WALLS = (
 )
 
 
+@dataclass(frozen=True)
+class _Item:
+    """A thing beside the road: distance in metres, kind, and how to paint and to mark it."""
+
+    z: float
+    kind: str
+    draw: Paint
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """The empty street.
+
+    picture: (H, W, 3) uint8 RGB. cover: (H, W) uint8, 255 where things nearer than `street.cover_z` stand.
+    skyline: the far blocks on the horizon alone, as a painter of a float32 picture. items: what stands beside
+    the road, far to near: its kind ("house", "tree" or "lamp"), and how to mark its pixels in a map of labels.
+    """
+
+    picture: np.ndarray
+    cover: np.ndarray
+    skyline: Paint
+    items: tuple[tuple[str, Mark], ...]
+
+
 def draw_backdrop(street: Street) -> tuple[np.ndarray, np.ndarray]:
     """The empty street (H, W, 3) uint8 RGB, and where things nearer than `street.cover_z` stand.
 
     The second is uint8 (H, W), 0 or 255.
     """
+    backdrop = paint_backdrop(street)
+    return backdrop.picture, backdrop.cover
+
+
+def paint_backdrop(street: Street) -> Backdrop:
+    """The empty street, and what it is made of."""
     rng = np.random.default_rng([street.seed, 23])
     image = np.zeros((street.height, street.width, 3), np.float32)
     _sky(image, street, rng)
+    same = copy.deepcopy(rng)
     _skyline(image, street, rng)
     draw_ground(image, street, rng)
     picture = np.clip(image, 0, 255).astype(np.uint8)
     items = [*_houses(street, rng), *_trees(street, rng)]
-    items += [(z, _lamp_post(street, lateral, z)) for lateral, z in street.lamp_posts()]
+    items += [_lamp_post(street, lateral, z) for lateral, z in street.lamp_posts()]
+    items.sort(key=lambda item: -item.z)
     before = None
-    for z, draw in sorted(items, key=lambda item: -item[0]):
-        if before is None and z < street.cover_z:
+    for item in items:
+        if before is None and item.z < street.cover_z:
             before = picture.copy()
-        draw(picture)
-    if before is None:
-        return picture, np.zeros(picture.shape[:2], np.uint8)
-    return picture, np.any(picture != before, axis=2).astype(np.uint8) * 255
+        item.draw(picture)
+    cover = np.zeros(picture.shape[:2], np.uint8)
+    if before is not None:
+        cover = np.any(picture != before, axis=2).astype(np.uint8) * 255
+    return Backdrop(
+        picture,
+        cover,
+        lambda image: _skyline(image, street, copy.deepcopy(same)),
+        tuple((item.kind, item.mark) for item in items),
+    )
 
 
 def _sky(image: np.ndarray, street: Street, rng: np.random.Generator) -> None:
@@ -144,8 +186,8 @@ def _quad(
     region[:] = (region + weight * (patch.astype(np.float32) - region)).astype(np.uint8)
 
 
-def _houses(street: Street, rng: np.random.Generator) -> list[tuple[float, Paint]]:
-    items: list[tuple[float, Paint]] = []
+def _houses(street: Street, rng: np.random.Generator) -> list[_Item]:
+    items: list[_Item] = []
     camera, haze = street.camera, np.array(street.haze)
     for sign in (-1.0, 1.0):
         near = street.half_road + street.pavement + float(rng.uniform(0.2, 5.0))
@@ -166,8 +208,9 @@ def _houses(street: Street, rng: np.random.Generator) -> list[tuple[float, Paint
                 deep = camera.project(
                     np.array([(a, tall, z), (a + sign * 9, tall, z), (a + sign * 9, 0, z), (a, 0, z)])
                 )
-                items.append((z + 0.5, _painter(front, face, fog, haze, 0.82 if sign > 0 else 1.0)))
-                items.append((z, _painter(end, deep, fog, haze, 0.7)))
+                shade = 0.82 if sign > 0 else 1.0
+                items.append(_Item(z + 0.5, "house", _painter(front, face, fog, haze, shade), _filled(face)))
+                items.append(_Item(z, "house", _painter(end, deep, fog, haze, 0.7), _filled(deep)))
             z += length * (1.0 if not gap else 0.5) + (
                 float(rng.uniform(1, 6)) if rng.random() < 0.3 else 0.0
             )
@@ -178,8 +221,15 @@ def _painter(texture: np.ndarray, corners: np.ndarray, fog: float, haze: np.ndar
     return lambda picture: _quad(picture, texture, corners, fog, haze, shade)
 
 
-def _trees(street: Street, rng: np.random.Generator) -> list[tuple[float, Paint]]:
-    items: list[tuple[float, Paint]] = []
+def _filled(corners: np.ndarray) -> Mark:
+    def mark(labels: np.ndarray, value: int) -> None:
+        cv2.fillConvexPoly(labels, np.round(corners * 16).astype(np.int32), value, cv2.LINE_8, 4)
+
+    return mark
+
+
+def _trees(street: Street, rng: np.random.Generator) -> list[_Item]:
+    items: list[_Item] = []
     for sign in (-1.0, 1.0):
         if rng.random() < 0.3:
             continue
@@ -187,59 +237,64 @@ def _trees(street: Street, rng: np.random.Generator) -> list[tuple[float, Paint]
             if street.crossing_z > 0 and abs(z - street.crossing_z) < 7:
                 continue
             lateral = sign * (street.half_road + street.pavement + float(rng.uniform(-0.2, 1.2)))
-            items.append((float(z) - 1.5, _tree(street, lateral, float(z), int(rng.integers(1 << 30)))))
+            items.append(_tree(street, lateral, float(z), int(rng.integers(1 << 30))))
     return items
 
 
-def _tree(street: Street, lateral: float, z: float, seed: int) -> Paint:
+def _tree(street: Street, lateral: float, z: float, seed: int) -> _Item:
+    """A trunk and 90 discs of leaves, those below first."""
+    rng = np.random.default_rng(seed)
+    camera, x = street.camera, street.camera.road_x(lateral, z)
+    scale, fog = camera.pixels_per_metre(z), float(1 - np.exp(-z / street.haze_metres))
+    light = np.array(street.light_at(x, z)) * (0.8 if street.night else 1.0)
+    haze = np.array(street.haze)
+    foot, crown = camera.project(np.array([(x, 0, z), (x, rng.uniform(3.8, 5.2), z)]))
+    ends = tuple(foot.astype(int).tolist()), tuple(crown.astype(int).tolist())
+    thick, trunk = max(int(0.28 * scale), 1), np.array([82, 64, 50]) * light
+    leaf = np.array([60, 92, 44]) + rng.normal(0, 12, 3)
+    blobs = np.clip(rng.normal(0, 1, (90, 3)), -1.7, 1.7) * (0.75, 0.65, 1)
+    blobs = blobs[np.argsort(blobs[:, 1])]
+    tones = np.clip(leaf * (0.9 + 0.24 * blobs[:, 1:2] + 0.12 * blobs[:, 2:]), 8, 210) * light
+    colours = (tones + fog * (haze - tones)).tolist()
+    centres = np.round((crown + blobs[:, :2] * (1, -1) * scale) * 8).astype(int).tolist()
+    radii = [max(int(r), 6) for r in (rng.uniform(0.2, 0.45, 90) * scale * 8).tolist()]
+
     def draw(picture: np.ndarray) -> None:
-        rng = np.random.default_rng(seed)
-        camera, x = street.camera, street.camera.road_x(lateral, z)
-        scale, fog = camera.pixels_per_metre(z), float(1 - np.exp(-z / street.haze_metres))
-        light = np.array(street.light_at(x, z)) * (0.8 if street.night else 1.0)
-        haze = np.array(street.haze)
-        foot, crown = camera.project(np.array([(x, 0, z), (x, rng.uniform(3.8, 5.2), z)]))
-        trunk = np.array([82, 64, 50]) * light
-        cv2.line(
-            picture,
-            tuple(foot.astype(int).tolist()),
-            tuple(crown.astype(int).tolist()),
-            (trunk + fog * (haze - trunk)).tolist(),
-            max(int(0.28 * scale), 1),
-            cv2.LINE_AA,
-        )
-        leaf = np.array([60, 92, 44]) + rng.normal(0, 12, 3)
-        blobs = np.clip(rng.normal(0, 1, (90, 3)), -1.7, 1.7) * (0.75, 0.65, 1)
-        for dx, dy, tone in blobs[np.argsort(blobs[:, 1])]:
-            colour = np.clip(leaf * (0.9 + 0.24 * dy + 0.12 * tone), 8, 210) * light
-            centre = crown + np.array([dx, -dy]) * scale
-            cv2.circle(
-                picture,
-                tuple(np.round(centre * 8).astype(int).tolist()),
-                max(int(rng.uniform(0.2, 0.45) * scale * 8), 6),
-                (colour + fog * (haze - colour)).tolist(),
-                -1,
-                cv2.LINE_AA,
-                3,
-            )
+        cv2.line(picture, *ends, (trunk + fog * (haze - trunk)).tolist(), thick, cv2.LINE_AA)
+        for centre, radius, colour in zip(centres, radii, colours, strict=True):
+            cv2.circle(picture, centre, radius, colour, -1, cv2.LINE_AA, 3)
 
-    return draw
+    def mark(labels: np.ndarray, value: int) -> None:
+        cv2.line(labels, *ends, value, thick)
+        for centre, radius in zip(centres, radii, strict=True):
+            cv2.circle(labels, centre, radius, value, -1, cv2.LINE_8, 3)
+
+    return _Item(z - 1.5, "tree", draw, mark)
 
 
-def _lamp_post(street: Street, lateral: float, z: float) -> Paint:
+def _lamp_post(street: Street, lateral: float, z: float) -> _Item:
+    camera, x = street.camera, street.camera.road_x(lateral, z)
+    reach = -np.sign(lateral) * 1.6
+    points = camera.project(np.array([(x, 0, z), (x, 6.2, z), (x + reach, 6.5, z)]))
+    colour = np.array([96, 100, 104]) * (0.4 if street.night else street.ambient)
+    scale = camera.pixels_per_metre(z)
+    fixed = [tuple(np.round(p * 8).astype(int).tolist()) for p in points]
+    thick = max(int(0.11 * scale), 1)
+
     def draw(picture: np.ndarray) -> None:
-        camera, x = street.camera, street.camera.road_x(lateral, z)
-        reach = -np.sign(lateral) * 1.6
-        points = camera.project(np.array([(x, 0, z), (x, 6.2, z), (x + reach, 6.5, z)]))
-        colour = np.array([96, 100, 104]) * (0.4 if street.night else street.ambient)
-        scale = camera.pixels_per_metre(z)
-        fixed = [tuple(np.round(p * 8).astype(int).tolist()) for p in points]
         for a, b in ((0, 1), (1, 2)):
-            cv2.line(picture, fixed[a], fixed[b], colour.tolist(), max(int(0.11 * scale), 1), cv2.LINE_AA, 3)
+            cv2.line(picture, fixed[a], fixed[b], colour.tolist(), thick, cv2.LINE_AA, 3)
         if street.night:
             _shine(picture, points[2], scale)
 
-    return draw
+    def mark(labels: np.ndarray, value: int) -> None:
+        for a, b in ((0, 1), (1, 2)):
+            cv2.line(labels, fixed[a], fixed[b], value, thick, cv2.LINE_8, 3)
+        if street.night:
+            bulb = tuple(points[2].astype(int).tolist())
+            cv2.circle(labels, bulb, max(int(0.22 * scale), 1), value, -1)
+
+    return _Item(z, "lamp", draw, mark)
 
 
 def _shine(picture: np.ndarray, at: np.ndarray, scale: float) -> None:

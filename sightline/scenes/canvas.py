@@ -107,5 +107,11 @@ class Canvas:
         at = (round(x * _ONE), round(y * _ONE))
         cv2.circle(self.image, at, max(round(radius * _ONE), 4), self.tint(colour), -1, cv2.LINE_AA, _SHIFT)
 
+    def hide(self, cover: np.ndarray) -> None:
+        """Told that something nearer was painted where cover (H, W) uint8 is above 0. Nothing to do here."""
+
+    def plate(self, x: int, y: int, weight: np.ndarray) -> None:
+        """Told of a flat picture blended in at (x, y): weight (H, W) float32 0..1. Nothing to do here."""
+
     def lamp(self, at: np.ndarray, radius: float, colour: Colour, strength: float, ground_y: float) -> None:
         self.lamps.append(Lamp(float(at[0]), float(at[1]), radius, colour, self.owner, strength, ground_y))

@@ -73,9 +73,7 @@ def draw_ground(image: np.ndarray, street: Street, rng: np.random.Generator) -> 
     top = int(np.ceil(street.camera.horizon_y + 1.5))
     place = _ground_of(street, top)
     grain = _grain(place, rng)
-    road = _edge(np.abs(place.lateral) - street.half_road, place.x_blur)
-    if street.crossing_z > 0:
-        road = np.maximum(road, _edge(np.abs(place.z - street.crossing_z) - 5.0, place.z_blur))
+    road = _road(street, place)
     ground = _surfaces(street, place, road, rng) + grain[..., None]
     paint = np.array([222, 220, 210], np.float32)
     ground += _markings(street, place)[..., None] * (paint - ground) * 0.85
@@ -87,6 +85,25 @@ def draw_ground(image: np.ndarray, street: Street, rng: np.random.Generator) -> 
         image[top:] *= np.float32(street.ambient)
     fog = 1.0 - np.exp(-place.z / np.float32(street.haze_metres))
     image[top:] += fog[..., None] * (np.array(street.haze, np.float32) - image[top:])
+
+
+def ground_parts(street: Street) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """First row of the ground, and how much of each pixel from it on is road, walk and white paint.
+
+    The arrays are float32 (rows, W), 0..1; where road is, there is no walk to be seen.
+    """
+    top = int(np.ceil(street.camera.horizon_y + 1.5))
+    place = _ground_of(street, top)
+    walk = _edge(np.abs(place.lateral) - (street.half_road + street.pavement), place.x_blur)
+    return top, _road(street, place), walk, _markings(street, place)
+
+
+def _road(street: Street, place: _Ground) -> np.ndarray:
+    """Coverage of asphalt, (rows, W)."""
+    road = _edge(np.abs(place.lateral) - street.half_road, place.x_blur)
+    if street.crossing_z > 0:
+        road = np.maximum(road, _edge(np.abs(place.z - street.crossing_z) - 5.0, place.z_blur))
+    return road
 
 
 def _surfaces(street: Street, place: _Ground, road: np.ndarray, rng: np.random.Generator) -> np.ndarray:

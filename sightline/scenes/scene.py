@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 
 from sightline.errors import SightlineError
-from sightline.scenes.backdrop import draw_backdrop
+from sightline.scenes.backdrop import paint_backdrop
 from sightline.scenes.canvas import Canvas
+from sightline.scenes.silhouettes import MOST_OBJECTS, POLE, SilhouetteCanvas
 from sightline.scenes.street import Street, make_street
+from sightline.scenes.surfaces import POLE_SURFACE, SURFACE_OF_CLASS, empty_street_surfaces
 from sightline.scenes.traffic import Actor, populate
-from sightline.scenes.truth import MIN_SIDE_FRACTION, MIN_VISIBLE, SceneTruth
+from sightline.scenes.truth import HIDDEN_OWNER, MIN_SIDE_FRACTION, MIN_VISIBLE, SceneTruth, SceneView
 from sightline.scenes.weather import Weather
 
 _SHADOW_STEP = 4
@@ -67,26 +69,60 @@ class Scene:
         self._size = size
         self.street: Street = make_street(seed, (size[0] * self._scale, size[1] * self._scale), night, rain)
         self._actors = populate(self.street)
-        self._backdrop, self._cover = draw_backdrop(self.street)
+        self._empty = paint_backdrop(self.street)
+        self._backdrop, self._cover = self._empty.picture, self._empty.cover
+        self._surfaces: np.ndarray | None = None
         self._weather = Weather(self.street)
 
     def frame(self, time_seconds: float) -> tuple[np.ndarray, SceneTruth]:
         """The picture (H, W, 3) uint8 RGB at a time, and what is in it."""
         street = self.street
-        placed = [_Placed(*actor.place(street, time_seconds), actor) for actor in self._actors]
-        placed = sorted((p for p in placed if p.z >= _NEAREST_METRES), key=lambda p: -p.z)
         canvas = Canvas(self._backdrop.copy(), street.camera, street.haze, street.haze_metres)
+        image, drawn = self._picture(canvas, time_seconds)
+        return image, self._truth(canvas, drawn)
+
+    def view(self, time_seconds: float) -> SceneView:
+        """frame(), and what each pixel shows."""
+        street = self.street
+        canvas = SilhouetteCanvas(self._backdrop.copy(), street.camera, street.haze, street.haze_metres)
+        image, drawn = self._picture(canvas, time_seconds)
+        if len(drawn) > MOST_OBJECTS:
+            raise SightlineError(
+                f"the scene draws {len(drawn)} objects; a view can tell {MOST_OBJECTS} apart"
+            )
+        truth = self._truth(canvas, drawn)
+        labels = canvas.labels[self._scale // 2 :: self._scale, self._scale // 2 :: self._scale]
+        places = {int(number): i for i, number in enumerate(truth.ids, 1)}
+        owner_of, surface_of = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+        for label, item in enumerate(drawn, 1):
+            owner_of[label] = places.get(_number(item.placed), HIDDEN_OWNER)
+            surface_of[label] = SURFACE_OF_CLASS[item.placed.actor.kind]
+        surface_of[POLE] = POLE_SURFACE
+        surfaces = np.where(labels > 0, surface_of[labels], self._empty_surfaces())
+        return SceneView(image, truth, owner_of[labels], surfaces)
+
+    def _empty_surfaces(self) -> np.ndarray:
+        """Surfaces of the street without traffic, at the picture's size; found once."""
+        if self._surfaces is None:
+            found = empty_street_surfaces(self.street, self._empty)
+            self._surfaces = found[self._scale // 2 :: self._scale, self._scale // 2 :: self._scale]
+        return self._surfaces
+
+    def _picture(self, canvas: Canvas, t: float) -> tuple[np.ndarray, list[_Drawn]]:
+        """Draw everything that moves onto the canvas; the finished picture, and what was drawn."""
+        street = self.street
+        placed = [_Placed(*actor.place(street, t), actor) for actor in self._actors]
+        placed = sorted((p for p in placed if p.z >= _NEAREST_METRES), key=lambda p: -p.z)
         _shadows(canvas.image, street, placed)
-        drawn = self._draw(canvas, placed, time_seconds)
+        drawn = self._draw(canvas, placed, t)
         for item in drawn:
             self._blur(canvas.image, item)
         if street.night or street.rain:
             self._weather.glow(canvas)
-        image = self._weather.finish(canvas.image, time_seconds)
-        truth = self._truth(canvas, drawn)
+        image = self._weather.finish(canvas.image, t)
         if self._scale != 1:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
-        return image, truth
+        return image, drawn
 
     def _draw(self, canvas: Canvas, placed: list[_Placed], t: float) -> list[_Drawn]:
         """Far to near; owners are numbered from 1 in this order."""
@@ -108,6 +144,7 @@ class Scene:
     def _hide_behind_cover(self, canvas: Canvas) -> None:
         """Put the near houses, trees and posts back over what has been drawn so far."""
         cv2.copyTo(self._backdrop, self._cover, canvas.image)
+        canvas.hide(self._cover)
         canvas.owners[self._cover[:: canvas.owner_step, :: canvas.owner_step] > 0] = 0
 
     def _blur(self, image: np.ndarray, item: _Drawn) -> None:
@@ -143,9 +180,14 @@ class Scene:
             boxes=np.array([box for box, _, _ in counted], np.float32).reshape(-1, 4) * scale,
             classes=np.array([p.actor.kind for _, _, p in counted], np.int32),
             visible=np.array([visible for _, visible, _ in counted], np.float32),
-            ids=np.array([p.actor.number + _LAP_IDS * p.lap for _, _, p in counted], np.int32),
+            ids=np.array([_number(p) for _, _, p in counted], np.int32),
             ignore=np.array(ignored, np.float32).reshape(-1, 4) * scale,
         )
+
+
+def _number(placed: _Placed) -> int:
+    """The same number for the same object over time."""
+    return placed.actor.number + _LAP_IDS * placed.lap
 
 
 def _seen_box(canvas: Canvas, owner: int, box: np.ndarray, visible: float) -> np.ndarray:

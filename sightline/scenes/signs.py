@@ -102,6 +102,7 @@ def _blend(canvas: Canvas, face: np.ndarray, alpha: np.ndarray, box: np.ndarray,
     colour = patch.astype(np.float32) * (dim * (clear - fogged) / 255.0) + fogged
     region = canvas.image[y0:y1, x0:x1]
     region[:] = (region * (1 - weight) + colour * weight).astype(np.uint8)
+    canvas.plate(x0, y0, weight[:, :, 0])
 
 
 def pole(

@@ -16,6 +16,9 @@ MIN_VISIBLE = 0.35
 MIN_SIDE_FRACTION = 0.032
 """An object counts as ground truth when its larger side is at least this fraction of the image height."""
 
+HIDDEN_OWNER = 255
+"""In SceneView.owners: a pixel of an object that does not count as ground truth."""
+
 
 @dataclass(frozen=True)
 class SceneTruth:
@@ -33,3 +36,22 @@ class SceneTruth:
     visible: np.ndarray
     ids: np.ndarray
     ignore: np.ndarray
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """A frame and what each of its pixels shows.
+
+    image: ndarray of shape (H, W, 3), uint8, RGB. truth: the objects, as frame() gives them.
+    owners: ndarray of shape (H, W), uint8: 0 nothing, n the n-th object of truth (from 1), HIDDEN_OWNER an
+    object that does not count. surfaces: ndarray of shape (H, W), uint8, index into SURFACE_NAMES.
+    """
+
+    image: np.ndarray
+    truth: SceneTruth
+    owners: np.ndarray
+    surfaces: np.ndarray
+
+    def masks(self) -> np.ndarray:
+        """Silhouette of each object of truth: (N, H, W) bool."""
+        return np.asarray(self.owners[None] == np.arange(1, len(self.truth.ids) + 1)[:, None, None])

@@ -74,7 +74,8 @@ def prototype_masks(
     and height of the network's input in pixels, whole multiples of the prototypes'. With `geometry`, float32 (7,) of
     Geometry.as_array(), boxes and masks are in source pixels, as Ultralytics' process_mask_native (retina_masks); without, in
     network pixels, as its process_mask with upsample. Bit-equal to computing whole masks and cropping them; pixels at
-    whole numbers, left and top of a box included, right and bottom not. Raises ValueError.
+    whole numbers, left and top of a box included, right and bottom not. What a crop cut away repeats the edge of what
+    the network saw. Raises ValueError.
     """
     boxes, view = _view(prototypes, coefficients, boxes, network_size, geometry)
     regions = np.empty((len(boxes), 4), np.int32)

@@ -50,7 +50,7 @@ def letterbox(
     as Pillow's BILINEAR and "box" as cv2.INTER_AREA, both bilinear where a picture is enlarged. YUV is interpolated
     plane by plane, then converted after ITU-R BT.601-7 / BT.709-6.
 
-    Raises BadInputError for the frame, ValueError for the rest.
+    Raises BadInputError for the frame, also one that a crop cannot be cut from, ValueError for the rest.
     """
     if max(frame.width, frame.height) > MAX_SIDE_PIXELS:
         raise BadInputError(
@@ -72,24 +72,32 @@ def letterbox(
     kernel = choice("interpolation", interpolation, _FILTER)
     fit = np.empty(7, np.float32)
     levels = out.reshape(-1).view(np.uint8)
-    _pixels.convert(
-        frame.data,
-        frame.width,
-        frame.height,
-        int(frame.pixel_format),
-        int(frame.colour),
-        levels,
-        width,
-        height,
-        kind,
-        placed,
-        means,
-        stds,
-        pad_value,
-        *modes,
-        kernel,
-        fit,
-    )
+    try:
+        _pixels.convert(
+            frame.data,
+            frame.width,
+            frame.height,
+            int(frame.pixel_format),
+            int(frame.colour),
+            levels,
+            width,
+            height,
+            kind,
+            placed,
+            means,
+            stds,
+            pad_value,
+            *modes,
+            kernel,
+            fit,
+        )
+    except ValueError as error:
+        if resize != "centre_crop" or 0 < short_side < min(width, height):
+            raise
+        raise BadInputError(
+            f"frame is {frame.width}x{frame.height}; resized for the crop it does not cover the network's input of "
+            f"{width}x{height}, or is too long: use another input.resize or a larger input.short_side"
+        ) from error
     return Geometry(int(fit[1]), int(fit[2]), float(fit[3]), float(fit[4]), int(fit[5]), int(fit[6]))
 
 

@@ -71,7 +71,8 @@ def semantic_map(
     network, whose size is network = (width, height). geometry: float32 (7,), Geometry.as_array() of the frame.
     upsample: "logits" interpolates bilinearly between the cells that the picture touches (half-pixel centres, as
     align_corners=False) and takes the best class; "classes" takes the best class of the nearest cell. C = 1: class 1
-    where the logit is above 0. The lowest class wins a tie; NaN never wins. uint8 holds 256 classes. Raises ValueError.
+    where the logit is above 0. What a crop cut away, which the network never saw, has the class of the nearest cell.
+    The lowest class wins a tie; NaN never wins. uint8 holds 256 classes. Raises ValueError.
     """
     expect("logits", logits, np.float32, (None, None, None))
     expect("geometry", geometry, np.float32, (7,))

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 NAME = "street_detect"
+STAGES = f"{NAME}_v1"  # of the first build
 LIMITS = {"score": 0.25, "iou": 0.5, "detections": 20}
 POSTPROCESS = {"stage": "postprocess", "head": "yolov8", "outputs": 1, **LIMITS}
 KEYPOINTS = {**POSTPROCESS, "classes": 2, "extra": "keypoints", "extra_values": 6}
@@ -72,7 +73,7 @@ def stage_config(
 
 def add_models(repository: Path) -> Path:
     """Add our models to a built repository; returns it."""
-    letterbox = parameters_of(read_config(repository / f"{NAME}_letterbox"))
+    letterbox = parameters_of(read_config(repository / f"{STAGES}_letterbox"))
     picture: Tensors = {"FRAME": ("UINT8", [-1]), "FRAME_INFO": ("INT32", [-1])}
     tensor: Tensors = {"TENSOR": ("FP32", [-1, -1, -1])}
     made: Tensors = {**tensor, "GEOMETRY": ("FP32", [7]), "ERROR": ("STRING", [1])}
@@ -101,8 +102,8 @@ def add_models(repository: Path) -> Path:
 
 def _add_networks(repository: Path, letterbox: dict[str, Any]) -> None:
     """The network shared by two workers, and the whole ensemble in one stage."""
-    network = read_config(repository / f"{NAME}_network")
-    head = parameters_of(read_config(repository / f"{NAME}_postprocess"))
+    network = read_config(repository / f"{STAGES}_network")
+    head = parameters_of(read_config(repository / f"{STAGES}_postprocess"))
     frames = read_config(repository / f"{NAME}_frames")
     shared = pb.ModelConfig()
     shared.CopyFrom(network)
@@ -122,5 +123,5 @@ def _add_networks(repository: Path, letterbox: dict[str, Any]) -> None:
     )
     for config in (shared, fused):
         write_config(repository / config.name, config)
-        for path in (repository / f"{NAME}_network" / "1").glob("model.*"):
+        for path in (repository / f"{STAGES}_network" / "1").glob("model.*"):
             shutil.copy(path, repository / config.name / "1" / path.name)

@@ -21,6 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from sightline import runtime
 from sightline.builders.stages.cpu_engine import CpuEngine, open_engine
+from sightline.builders.stages.wire import letterbox_arguments
 from sightline.deploy import LocalServer
 from sightline.frame import ColourSpace, Frame, PixelFormat, frame_bytes
 from sightline.preprocess_ext import (
@@ -39,6 +40,8 @@ from tests.backend_models import (
     MASKS,
     NAME,
     POSTPROCESS,
+    SEMANTIC,
+    STAGES,
     add_models,
     parameters_of,
     read_config,
@@ -73,7 +76,7 @@ def client(backend: LocalServer) -> Iterator[triton.InferenceServerClient]:
 
 @pytest.fixture(scope="module")
 def engine(models: Path) -> CpuEngine:
-    return open_engine(models / f"{NAME}_network" / "1" / "model.xml")
+    return open_engine(models / f"{STAGES}_network" / "1" / "model.xml")
 
 
 def infer(
@@ -120,10 +123,11 @@ def frames_of(count: int, seed: int = 0) -> tuple[Arrays, list[Frame]]:
 
 
 def letterboxed(models: Path, frames: list[Frame]) -> Arrays:
-    values = parameters_of(read_config(models / f"{NAME}_letterbox"))
+    values = parameters_of(read_config(models / f"{STAGES}_letterbox"))
     width, height = values["size"]
     tensor = np.empty((len(frames), 3, height, width), np.float32)
-    fits = [letterbox(frame, out, **values["letterbox"]) for frame, out in zip(frames, tensor, strict=True)]
+    options = letterbox_arguments(values["letterbox"])
+    fits = [letterbox(frame, out, **options) for frame, out in zip(frames, tensor, strict=True)]
     return {"TENSOR": tensor, "GEOMETRY": np.stack([fit.as_array() for fit in fits])}
 
 
@@ -175,12 +179,12 @@ def random_head(items: int, rows: int = 7, anchors: int = 60) -> NDArray[np.floa
 @pytest.mark.parametrize("items", BATCHES)
 def test_letterbox_has_the_bits_of_the_core(client: Any, models: Path, items: int) -> None:
     inputs, frames = frames_of(items)
-    found = infer(client, f"{NAME}_letterbox", inputs)
+    found = infer(client, f"{STAGES}_letterbox", inputs)
     equal(found, letterboxed(models, frames))
     assert found["ERROR"].tolist() == [[b""]] * items
 
 
-@pytest.mark.parametrize("model", [f"{NAME}_network", "shared_network"])
+@pytest.mark.parametrize("model", [f"{STAGES}_network", "shared_network"])
 @pytest.mark.parametrize("items", BATCHES)
 def test_network_has_the_bits_of_openvino(
     client: Any, models: Path, engine: CpuEngine, items: int, model: str
@@ -289,6 +293,9 @@ def test_class_map_and_embedding(client: Any) -> None:
     vectors = infer(client, "embed", {"RAW": values, "GEOMETRY": geometry})["EMBEDDING"]
     equal({"0": vectors[0], "2": vectors[2]}, {"0": embedding(values[0]), "2": embedding(values[2])})
     assert not vectors[1].any()
+    values[0, 5] = np.nan
+    alone = infer(client, "embed", {"RAW": values, "GEOMETRY": geometry})["EMBEDDING"]
+    equal({"0": alone[0], "2": alone[2]}, {"0": np.zeros(33, np.float32), "2": vectors[2]})
     for width, height in ((3e9, 3e9), (65535, 763)):
         huge = geometry.copy()
         huge[0, 1:3] = width, height
@@ -304,7 +311,7 @@ def test_whole_ensemble_and_fused_stage_agree(
     inputs, frames = frames_of(items, seed=3)
     picture = letterboxed(models, frames)
     raw = run_network(engine, picture["TENSOR"])["RAW"]
-    head = parameters_of(read_config(models / f"{NAME}_postprocess"))
+    head = parameters_of(read_config(models / f"{STAGES}_postprocess"))
     wanted = without_extras(decoded(head, [raw], picture["GEOMETRY"]))
     assert wanted["COUNT"].max() > 0, "noise must look like something to the detector"
     for model in (f"{NAME}_frames", "fused"):
@@ -355,7 +362,7 @@ BAD_INFOS = {
 }
 
 
-@pytest.mark.parametrize("model", [f"{NAME}_letterbox", f"{NAME}_frames", "fused"])
+@pytest.mark.parametrize("model", [f"{STAGES}_letterbox", f"{NAME}_frames", "fused"])
 def test_bad_frame_alone_is_an_error(client: Any, model: str) -> None:
     inputs = frames_of(1)[0]
     for info, text in BAD_INFOS.items():
@@ -384,7 +391,7 @@ def test_frame_of_too_many_pixels_on_a_side(client: Any) -> None:
         "FRAME": np.zeros((1, 70000 * 3), np.uint8),
         "FRAME_INFO": np.array([[70000, 1, 2, 0]], np.int32),
     }
-    message = error_of(client, f"{NAME}_letterbox", inputs)
+    message = error_of(client, f"{STAGES}_letterbox", inputs)
     assert "[bad_frame] frame is 70000x1; width and height must be at most 65535 pixels" in message
 
 
@@ -481,8 +488,8 @@ def test_single_outputs_of_the_stages(client: Any, models: Path) -> None:
     inputs, frames = frames_of(3)
     wanted = letterboxed(models, frames)
     for name in ("TENSOR", "GEOMETRY"):
-        equal(infer(client, f"{NAME}_letterbox", inputs, [name]), {name: wanted[name]})
-    assert infer(client, f"{NAME}_letterbox", inputs, ["ERROR"])["ERROR"].tolist() == [[b""]] * 3
+        equal(infer(client, f"{STAGES}_letterbox", inputs, [name]), {name: wanted[name]})
+    assert infer(client, f"{STAGES}_letterbox", inputs, ["ERROR"])["ERROR"].tolist() == [[b""]] * 3
 
 
 def test_request_in_several_buffers(backend: LocalServer, client: Any) -> None:
@@ -554,6 +561,10 @@ def test_answer_that_does_not_fit_into_its_region(
         client.infer("loose_postprocess", tensors, outputs=[triton.InferRequestedOutput("COUNT"), boxes])
 
 
+FIT = {"resize": "letterbox", "colour": "rgb", "mean": [0, 0, 0], "std": [1, 1, 1]}
+LETTERBOX = {"stage": "letterbox", "size": [8, 16], "letterbox": FIT}
+NETWORK = {"stage": "network", "outputs": 1}
+SSD = {**POSTPROCESS, "head": "ssd", "classes": 2, "outputs": 2}
 WRONG_PARAMETERS: dict[str, tuple[str, str]] = {
     "no JSON": ("{", "is not a JSON object"),
     "no object": ("[1]", "is not a JSON object"),
@@ -569,6 +580,33 @@ WRONG_PARAMETERS: dict[str, tuple[str, str]] = {
     "extra values": (json.dumps({**KEYPOINTS, "extra_values": 5}), 'needs "extra_values"'),
     "workers": (json.dumps({**POSTPROCESS, "workers": 65}), 'needs "workers"'),
     "letterbox": ('{"stage": "letterbox", "size": [8, 8]}', 'needs "letterbox"'),
+    "resize": (
+        json.dumps({**LETTERBOX, "letterbox": {**FIT, "resize": "fit"}}),
+        "letterbox, stretch, corner, crop",
+    ),
+    "filter": (json.dumps({**LETTERBOX, "letterbox": {**FIT, "filter": "cubic"}}), 'needs "filter"'),
+    "pad": (json.dumps({**LETTERBOX, "letterbox": {**FIT, "pad": 256}}), 'needs "pad": a level in 0..255'),
+    "short side": (json.dumps({**LETTERBOX, "letterbox": {**FIT, "short_side": 9}}), 'needs "resize": crop'),
+    "too short side": (
+        json.dumps({**LETTERBOX, "letterbox": {**FIT, "resize": "crop", "short_side": 7}}),
+        '"short_side" outside 8..65535',
+    ),
+    "precision": (json.dumps({**NETWORK, "precision": "fp8"}), 'needs "precision": f32 or bf16'),
+    "class map": (json.dumps({**SEMANTIC, "classes": 257}), "1..256: CLASS_MAP is UINT8"),
+    "no masks": (json.dumps({**POSTPROCESS, "task": "segment"}), 'needs "extra": masks or pasted'),
+    "pasted": (json.dumps({**POSTPROCESS, "extra": "pasted", "outputs": 4}), "belong to the head mask_rcnn"),
+    "pasted outputs": (
+        json.dumps({**POSTPROCESS, "head": "mask_rcnn", "classes": 2, "task": "segment", "outputs": 3}),
+        'has 3 "outputs"; this head reads 4',
+    ),
+    "extra of a list": (
+        json.dumps({**MASKS, "head": "efficient_nms", "classes": 2, "outputs": 5}),
+        "none for efficient_nms",
+    ),
+    "centre form": (json.dumps({**POSTPROCESS, "centre_form": 1}), 'needs "centre_form": true or false'),
+    "anchors": (json.dumps({**SSD, "anchors": [[1, 2]]}), "rows of 2 numbers, of 4 for the head ssd"),
+    "path of anchors": (json.dumps({**SSD, "anchors_file": "../a"}), 'needs "anchors_file": the plain name'),
+    "file of anchors": (json.dumps({**SSD, "anchors_file": "a.f32"}), "a.f32 cannot be opened"),
     "no network": ('{"stage": "network", "outputs": 1}', "cannot compile the network"),
 }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from sightline.preprocess_ext import (
     CPU_LEVELS,
     MaskRegion,
     cpu_limit,
+    letterbox,
     mask_contours,
     overlay_mask,
     paste_masks,
@@ -37,19 +39,36 @@ def letterbox_geometry(width: int, height: int, network: tuple[int, int]) -> np.
     return np.array([1, width, height, wide / width, high / height, left, top], np.float32)
 
 
-def resized(rows: np.ndarray, outputs: int) -> np.ndarray:
-    """Bilinear along the last axis, in float32, with the steps that masks.h names."""
-    samples = rows.shape[-1]
+def crop_geometry(width: int, height: int, network: tuple[int, int]) -> np.ndarray:
+    """Of the middle of a picture that is resized to cover the input: the pads are below 0."""
+    out = np.empty((3, network[1], network[0]), np.float32)
+    picture = Frame.from_rgb(np.zeros((height, width, 3), np.uint8))
+    return letterbox(picture, out, resize="centre_crop").as_array()
+
+
+def resized(rows: np.ndarray, outputs: int, cut: tuple[int, int] | None = None) -> np.ndarray:
+    """Bilinear along the last axis, in float32, with the steps that masks.h names.
+
+    cut: first sample and number of samples that are shown, perhaps more than there are; the edges repeat.
+    """
+    first, samples = cut or (0, rows.shape[-1])
     scale = FLOAT(samples) / FLOAT(outputs)
     at = scale * (np.arange(outputs).astype(np.float32) + FLOAT(0.5)) - FLOAT(0.5)
     at = np.maximum(at, FLOAT(0))
     low = np.minimum(at.astype(np.int64), samples - 1)
-    left, right = rows[..., low], rows[..., np.minimum(low + 1, samples - 1)]
-    return left + (right - left) * (at - low.astype(np.float32))
+    weight = at - low.astype(np.float32)
+    own = first + low
+    inside = (own >= 0) & (own < rows.shape[-1])
+    left = rows[..., own.clip(0, rows.shape[-1] - 1)]
+    right = rows[..., (first + np.minimum(low + 1, samples - 1)).clip(0, rows.shape[-1] - 1)]
+    return left + (right - left) * np.where(inside, weight, FLOAT(0))
 
 
-def enlarged(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    return resized(resized(image, width).T, height).T
+def enlarged(
+    image: np.ndarray, width: int, height: int, cut: tuple[tuple[int, int], tuple[int, int]] | None = None
+) -> np.ndarray:
+    """cut: along x and along y."""
+    return resized(resized(image, width, cut and cut[0]).T, height, cut and cut[1]).T
 
 
 def whole_logits(
@@ -68,6 +87,8 @@ def whole_logits(
     factor = cell // step
     if factor > 1:
         logits = enlarged(logits, logits.shape[1] * factor, logits.shape[0] * factor)
+    if left < 0 or top < 0:
+        return enlarged(logits, width, height, ((left // step, wide // step), (top // step, high // step)))
     picture = logits[top // step : (top + high) // step, left // step : (left + wide) // step]
     return enlarged(picture, width, height)
 
@@ -89,16 +110,16 @@ def random_boxes(rng: np.random.Generator, count: int, width: int, height: int) 
     cells=st.tuples(st.integers(1, 30), st.integers(1, 24)),
     cell=st.sampled_from([1, 2, 4, 8]),
     channels=st.integers(1, 40),
-    source=st.booleans(),
+    placed=st.sampled_from([None, letterbox_geometry, crop_geometry]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_equals_the_whole_mask_cropped(
-    size: tuple[int, int], cells: tuple[int, int], cell: int, channels: int, source: bool, seed: int
+    size: tuple[int, int], cells: tuple[int, int], cell: int, channels: int, placed: Any, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     network = cells[0] * cell, cells[1] * cell
-    geometry = letterbox_geometry(*size, network) if source else None
-    frame = size if source else network
+    geometry = placed(*size, network) if placed else None
+    frame = size if placed else network
     prototypes = rng.standard_normal((channels, cells[1], cells[0])).astype(np.float32)
     coefficients = rng.standard_normal((3, channels)).astype(np.float32)
     boxes = random_boxes(rng, 3, *frame)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from sightline.builders.stages.images import decode_image
+from sightline.builders.stages.images import Target, decode_image, target_of
+from sightline.builders.stages.wire import letterbox_arguments
 from sightline.errors import BadInputError
 from sightline.frame import Frame
 from sightline.pixels import BACKGROUND_LEVEL
@@ -93,16 +94,14 @@ def test_zeros_behind_a_file_are_ignored(file_format: str, options: dict[str, An
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (4000, 3000)])
 def test_a_flat_webp_that_ends_in_zeros_is_whole(size: tuple[int, int], options: dict[str, Any]) -> None:
     data = encoded(Image.new("RGB", size, (255, 255, 255)), "WEBP", **options)
-    image = decode_image(data + bytes(3), target=(384, 224))
+    image = decode_image(data + bytes(3), target=Target(384, 224))
     assert image.pixels.min() >= 250
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("target", [None, (15, 10)])
-def test_exif_turns_the_picture_upright(
-    orientation: int, file_format: str, target: tuple[int, int] | None
-) -> None:
+@pytest.mark.parametrize("target", [None, Target(15, 10)])
+def test_exif_turns_the_picture_upright(orientation: int, file_format: str, target: Target | None) -> None:
     back = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
@@ -172,7 +171,9 @@ def test_an_animation_shows_its_first_frame(file_format: str) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (7, 3)])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 def test_tiny_and_thin_pictures(size: tuple[int, int], file_format: str) -> None:
-    image = decode_image(encoded(Image.new("RGB", size, RED), file_format, quality=95), target=(384, 224))
+    image = decode_image(
+        encoded(Image.new("RGB", size, RED), file_format, quality=95), target=Target(384, 224)
+    )
     assert (image.width, image.height) == size
     out = np.zeros((3, 224, 384), np.float32)
     letterbox(Frame.from_rgb(image.pixels), out)
@@ -187,7 +188,7 @@ def test_tiny_and_thin_pictures(size: tuple[int, int], file_format: str) -> None
 def test_a_fraction_keeps_the_geometry_of_the_full_picture(file_format: str, size: tuple[int, int]) -> None:
     """A rectangle is found at the same place of the full picture whichever way the picture was decoded."""
     width, height = size
-    target = (384, 224)
+    target = Target(384, 224)
     pixels = np.full((height, width, 3), 20, np.uint8)
     box = np.array([width * 0.25, height * 0.5, width * 0.75, height * 0.9]).round().astype(int)
     pixels[box[1] : box[3], box[0] : box[2]] = 250
@@ -195,7 +196,7 @@ def test_a_fraction_keeps_the_geometry_of_the_full_picture(file_format: str, siz
     image = decode_image(data, target=target)
     assert image.factor > 1 or (file_format != "JPEG" and size != (4000, 3000))
     assert image.pixels.shape == (-(-height // image.factor), -(-width // image.factor), 3)
-    out = np.empty((3, target[1], target[0]), np.float32)
+    out = np.empty((3, target.height, target.width), np.float32)
     geometry = image.in_full_size(letterbox(Frame.from_rgb(image.pixels), out).as_array())
     assert geometry[:3].tolist() == [1, width, height]
     bright = out[0] > (20 + 250) / 2 / 255
@@ -211,6 +212,80 @@ def test_a_picture_is_never_decoded_smaller_than_it_is_used() -> None:
     for width in (383, 384, 385, 767, 768, 769, 1536, 3072):
         image = decode_image(encoded(picture(width, 100), "JPEG"), target=(384, 224))
         assert image.pixels.shape[1] >= min(width, 384)
+
+
+@pytest.mark.parametrize("size", [(3000, 2000), (2000, 3000), (3001, 449), (480, 479), (300, 2001)])
+@pytest.mark.parametrize(
+    "letterbox",
+    [
+        {"resize": "letterbox"},
+        {"resize": "letterbox_corner", "interpolation": "triangle"},
+        {"resize": "stretch"},
+        {"resize": "stretch", "interpolation": "box"},
+        {"resize": "centre_crop"},
+        {"resize": "centre_crop", "short_side": 256, "interpolation": "triangle"},
+    ],
+    ids=str,
+)
+def test_enough_pixels_are_left_for_every_resize(letterbox: dict[str, Any], size: tuple[int, int]) -> None:
+    """No side is enlarged that the full picture would have reduced; antialiased filters keep two samples of each."""
+    image = decode_image(
+        encoded(Image.new("RGB", size, RED), "JPEG"), target=target_of((240, 224), letterbox)
+    )
+    short = letterbox.get("short_side", 0)
+    resized = {"width": 240, "height": 224}
+    if short:
+        resized = {"width": short, "height": short}
+    by = [size[0] / resized["width"], size[1] / resized["height"]]
+    most = min(by) if letterbox["resize"] in ("stretch", "centre_crop") else max(by)
+    spare = 2 if "interpolation" in letterbox else 1
+    assert image.factor <= max(1, most / spare)
+    assert image.factor * 2 > min(8, most / spare)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("short_side", [0, 64])
+def test_a_cropped_fraction_finds_the_same_place(file_format: str, short_side: int) -> None:
+    options: dict[str, Any] = {"resize": "centre_crop", "short_side": short_side, "interpolation": "triangle"}
+    pixels = np.full((600, 900, 3), 20, np.uint8)
+    pixels[200:400, 350:500] = 250
+    image = decode_image(
+        encoded(Image.fromarray(pixels), file_format, quality=95), target=target_of((56, 48), options)
+    )
+    assert image.factor == (4 if file_format == "JPEG" else 2)
+    out = np.empty((3, 48, 56), np.float32)
+    fit = letterbox(Frame.from_rgb(image.pixels), out, **options)
+    geometry = image.in_full_size(fit.as_array())
+    whole = letterbox(Frame.from_rgb(pixels), out, **options)
+    np.testing.assert_allclose(geometry, whole.as_array(), rtol=1e-6)
+    rows, columns = (np.flatnonzero((out[0] > 0.5).any(axis=axis)) for axis in (1, 0))
+    corners = whole.boxes_to_source([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]])[0]
+    assert np.abs(corners - (350, 200, 500, 400)).max() <= 1 / whole.scale_x
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments"),
+    [
+        ({}, {"resize": "letterbox", "interpolation": "bilinear", "pad_value": 114.0, "short_side": 0}),
+        (
+            {"resize": "corner", "filter": "box", "pad": 0, "short_side": None},
+            {"resize": "letterbox_corner", "interpolation": "box", "pad_value": 0, "short_side": 0},
+        ),
+        (
+            {"resize": "crop", "filter": "triangle", "short_side": 256, "colour": "bgr"},
+            {"resize": "centre_crop", "interpolation": "triangle", "short_side": 256, "colour": "bgr"},
+        ),
+    ],
+)
+def test_fields_of_the_card_become_arguments(values: dict[str, Any], arguments: dict[str, Any]) -> None:
+    card = {"resize": "letterbox", "mean": [0, 0, 0], "std": [1, 1, 1], "colour": "rgb", **values}
+    found = letterbox_arguments(card)
+    assert found | arguments == found
+    assert found["std"] == [1, 1, 1]
+    with pytest.raises(
+        ValueError, match="resize is 'fit'; it must be one of letterbox, stretch, corner, crop"
+    ):
+        letterbox_arguments({**card, "resize": "fit"})
 
 
 # ---------------------------------------------------------------- bad pictures
@@ -260,13 +335,13 @@ def test_a_file_of_more_than_64_mebibytes() -> None:
 _PEAK = """
 import io, resource, sys
 from PIL import Image
-from sightline.builders.stages.images import decode_image
+from sightline.builders.stages.images import Target, decode_image
 from sightline.errors import BadInputError
 data = sys.stdin.buffer.read()
 Image.preinit()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    image = decode_image(data, target=(384, 224))
+    image = decode_image(data, target=Target(384, 224))
     print("decoded", image.width, image.height, end=" ")
 except BadInputError as error:
     print("refused", end=" ")
@@ -331,7 +406,7 @@ def test_damaged_files_give_a_picture_or_bad_input(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 6))):
         file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
     try:
-        image = decode_image(bytes(file), target=(32, 32))
+        image = decode_image(bytes(file), target=Target(32, 32))
     except BadInputError:
         return
     assert image.pixels.dtype == np.uint8

@@ -18,12 +18,15 @@ bool answers_take(instance *self, call *request, size_t items, answers *out, fai
     out->scores = scratch_take(memory, BLOCK_SCORES, rows * sizeof(float), why);
     if (out->scores == NULL) return false;
     out->classes = scratch_take(memory, BLOCK_CLASSES, rows * sizeof(int32_t), why);
-    if (out->classes == NULL || values == 0) return out->classes != NULL;
-    out->extras = scratch_take(memory, BLOCK_EXTRAS, rows * values * sizeof(float), why);
-    bool masks = self->options->head.extra == SL_EXTRA_MASKS && request->wants(request, "MASKS");
-    if (out->extras == NULL || !masks) return out->extras != NULL;
+    if (out->classes == NULL) return false;
+    if (values > 0) out->extras = scratch_take(memory, BLOCK_EXTRAS, rows * values * sizeof(float), why);
+    if (values > 0 && out->extras == NULL) return false;
+    bool masks = self->options->pasted || self->options->head.extra == SL_EXTRA_MASKS;
+    if (!masks || !request->wants(request, "MASKS")) return true;
     out->mask_lengths = scratch_take(memory, BLOCK_LENGTHS, rows * sizeof(uint32_t), why);
-    return out->mask_lengths != NULL;
+    if (out->mask_lengths == NULL || !self->options->pasted) return out->mask_lengths != NULL;
+    out->indices = scratch_take(memory, BLOCK_INDICES, rows * sizeof(int32_t), why);
+    return out->indices != NULL;
 }
 
 /* The head of the settings; where they leave the classes open they are what the tensor has room for. */
@@ -38,32 +41,45 @@ static bool head_of(const instance *self, const raw_outputs *raw, sl_head *head,
     return true;
 }
 
+/* How many detections EfficientNMS says: a number that cannot be spoils this item, not the request. */
+static bool says_a_count(const sl_head *head, const raw_outputs *raw) {
+    const sl_tensor *first = &raw->tensor[0];
+    if (head->kind != SL_HEAD_EFFICIENT_NMS || raw->count < 2 || first->rank != 1 || first->dims[0] != 1) return true;
+    return first->data[0] >= 0.0F && first->data[0] <= (float)raw->tensor[1].dims[0];
+}
+
+/* *count: -1 where the network gave no answer for this item. */
 static bool decode(instance *self, const raw_outputs *raw, const float *geometry, const sl_detections *out,
-                   size_t *count, failure *why) {
+                   int32_t *count, failure *why) {
     sl_head head;
+    size_t found = 0;
+    *count = BAD_ITEM;
     if (!head_of(self, raw, &head, why)) return false;
+    if (!says_a_count(&head, raw)) return core_ok(sl_geometry_check(geometry), FAILURE_BAD_INPUT, why);
     size_t need = sl_head_scratch_bytes(&head, raw->tensor, raw->count, out->capacity);
     if (need == 0) return fail(why, FAILURE_BAD_INPUT, "the network's outputs do not have the shapes of this head");
     void *work = scratch_take(&self->memory, BLOCK_WORK, need, why);
     if (work == NULL) return false;
-    sl_status status = sl_head_decode(&head, raw->tensor, raw->count, geometry, &self->options->limits, out, count,
+    sl_status status = sl_head_decode(&head, raw->tensor, raw->count, geometry, &self->options->limits, out, &found,
                                       work, need);
+    *count = (int32_t)found;
     return core_ok(status, FAILURE_BAD_INPUT, why);
 }
 
 bool answers_add(instance *self, answers *into, size_t index, const raw_outputs *raw, const float *geometry,
                  failure *why) {
-    size_t start = index * into->capacity, values = (size_t)self->options->head.extra_values, count = 0;
+    size_t start = index * into->capacity, values = (size_t)self->options->head.extra_values;
+    int32_t *count = &into->counts[index];
     sl_detections out = {.boxes = into->boxes + 4 * start,
                          .scores = into->scores + start,
                          .classes = into->classes + start,
                          .extras = into->extras != NULL ? into->extras + values * start : NULL,
+                         .indices = into->indices != NULL ? into->indices + start : NULL,
                          .capacity = into->capacity};
-    into->counts[index] = BAD_ITEM;
+    *count = BAD_ITEM;
     if (geometry[0] == 0.0F) return true;
-    if (!decode(self, raw, geometry, &out, &count, why)) return false;
-    into->counts[index] = (int32_t)count;
-    return into->mask_lengths == NULL || masks_add(self, into, index, raw, geometry, why);
+    if (!decode(self, raw, geometry, &out, count, why)) return false;
+    return into->mask_lengths == NULL || *count < 0 || masks_add(self, into, index, raw, geometry, why);
 }
 
 /* Each item's first `count` rows of `row_bytes`, then zeros up to `rows`. */

@@ -140,7 +140,7 @@ static bool read_shapes(engine *self, failure *why) {
 typedef struct compile_job {
     engine *self;
     const char *path;
-    int32_t streams;
+    const engine_options *options;
     bool done;
     failure *why;
 } compile_job;
@@ -149,13 +149,14 @@ static void *compile(void *argument) {
     compile_job *job = argument;
     openvino *library = job->self->library;
     char threads[16];
-    (void)snprintf(threads, sizeof threads, "%d", (int)job->streams);
+    (void)snprintf(threads, sizeof threads, "%d", (int)job->options->streams);
     /* The settings of builders/stages/cpu_engine.py, which says why: the same bits as there. */
-    const char *const hint = job->streams > 1 ? "THROUGHPUT" : "LATENCY";
+    const char *const hint = job->options->streams > 1 ? "THROUGHPUT" : "LATENCY";
+    const char *const precision = job->options->precision == ENGINE_BF16 ? "bf16" : "f32";
     job->done = library->api.core_compile_model_from_file(
                     library->core, job->path, "CPU", 10, &job->self->model, "PERFORMANCE_HINT", hint,
                     "INFERENCE_NUM_THREADS", threads, "NUM_STREAMS", threads, "ENABLE_CPU_PINNING", "NO",
-                    "INFERENCE_PRECISION_HINT", "f32") == OV_OK;
+                    "INFERENCE_PRECISION_HINT", precision) == OV_OK;
     if (!job->done) (void)refused(library, "compile the network", job->why);
     return NULL;
 }
@@ -164,8 +165,8 @@ static void *compile(void *argument) {
  * In a thread that ends: OpenVINO's CPU plugin gives the compiling thread a signal stack and can leave it pointing at
  * freed memory; the next signal there would end the server.
  */
-static bool compile_apart(engine *self, const char *path, int32_t streams, failure *why) {
-    compile_job job = {self, path, streams, false, why};
+static bool compile_apart(engine *self, const char *path, const engine_options *options, failure *why) {
+    compile_job job = {self, path, options, false, why};
     pthread_t thread;
     if (pthread_create(&thread, NULL, compile, &job) != 0)
         return fail(why, FAILURE_UNAVAILABLE, "no thread to compile the network");
@@ -173,15 +174,15 @@ static bool compile_apart(engine *self, const char *path, int32_t streams, failu
     return job.done;
 }
 
-bool engine_open(openvino *library, const char *path, int32_t streams, size_t outputs, engine **out, failure *why) {
+bool engine_open(openvino *library, const char *path, const engine_options *options, engine **out, failure *why) {
     *out = NULL;
     engine *self = calloc(1, sizeof *self);
     if (self == NULL) return fail(why, FAILURE_UNAVAILABLE, "no memory for the network");
     self->library = library;
-    self->outputs = outputs;
-    bool ok = outputs >= 1 && outputs <= ENGINE_MAX_OUTPUTS;
-    if (!ok) (void)fail(why, FAILURE_UNSUPPORTED, "%zu outputs are to be read; 1..8 can be", outputs);
-    if (!ok || !compile_apart(self, path, streams, why) || !read_shapes(self, why)) {
+    self->outputs = options->outputs;
+    bool ok = self->outputs >= 1 && self->outputs <= ENGINE_MAX_OUTPUTS;
+    if (!ok) (void)fail(why, FAILURE_UNSUPPORTED, "%zu outputs are to be read; 1..8 can be", self->outputs);
+    if (!ok || !compile_apart(self, path, options, why) || !read_shapes(self, why)) {
         engine_close(self);
         return false;
     }

@@ -10,6 +10,9 @@
 
 enum { ENGINE_MAX_RANK = 6, ENGINE_MAX_OUTPUTS = 8 };
 
+/* Arithmetic of the network; bf16 only where the processor has it. */
+typedef enum engine_precision { ENGINE_F32, ENGINE_BF16 } engine_precision;
+
 typedef struct net_shape {
     int64_t rank;
     int64_t dims[ENGINE_MAX_RANK]; /* dims[0] is the batch, always 1 */
@@ -23,11 +26,17 @@ typedef struct runner runner;     /* one request at a time of a compiled network
 bool openvino_load(const char *path, openvino **out, failure *why);
 void openvino_free(openvino *library);
 
+typedef struct engine_options {
+    engine_precision precision;
+    int32_t streams; /* requests at the same time, a thread each */
+    size_t outputs;  /* so many outputs are read, from the first: 1..ENGINE_MAX_OUTPUTS */
+} engine_options;
+
 /*
- * Compile `path` for float32 and batch 1, as builders/stages/cpu_engine.py does, for `streams` requests at the same
- * time, a thread each. The first `outputs` outputs must be float32 with fixed shapes. May be called from any thread.
+ * Compile `path` for batch 1, as builders/stages/cpu_engine.py does. What is read must be float32 with fixed shapes;
+ * shapes between input and outputs may depend on the picture. May be called from any thread.
  */
-bool engine_open(openvino *library, const char *path, int32_t streams, size_t outputs, engine **out, failure *why);
+bool engine_open(openvino *library, const char *path, const engine_options *options, engine **out, failure *why);
 void engine_close(engine *self);
 
 /* Values of one item. */

@@ -36,6 +36,7 @@ typedef struct answers {
     float *scores;
     int32_t *classes;
     float *extras; /* extra_values a row; NULL where the head has none */
+    int32_t *indices; /* of the network's row that each detection was read from; NULL where nobody needs it */
     uint32_t *mask_lengths; /* bytes of each row's text in block BLOCK_MASKS; NULL where no masks are wanted */
     size_t mask_bytes;
     size_t items;

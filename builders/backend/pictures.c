@@ -50,6 +50,14 @@ static bool check_frame(const int32_t *info, size_t bytes, failure *why) {
     return true;
 }
 
+/* The shorter side may be too short for the other side of the input, and a strip too long to be resized at all. */
+static bool no_cover(const settings *options, const int32_t *info, failure *why) {
+    return fail(why, FAILURE_BAD_INPUT,
+                "[bad_frame] frame is %" PRId32 "x%" PRId32 "; resized for the crop it does not cover the network's input "
+                "of %" PRId32 "x%" PRId32 ", or is too long: use another input.resize or a larger input.short_side",
+                info[0], info[1], options->width, options->height);
+}
+
 bool frame_convert(instance *self, const frames *from, size_t index, float *out, float *geometry, failure *why) {
     const settings *options = self->options;
     size_t bytes = (size_t)from->frame.shape[1];
@@ -66,6 +74,7 @@ bool frame_convert(instance *self, const frames *from, size_t index, float *out,
     void *work = scratch_take(&self->memory, BLOCK_WORK, need, why);
     if (work == NULL) return false;
     status = sl_letterbox(&image, &options->letterbox, options->width, options->height, out, &fit, work, need);
+    if (status == SL_ERROR_SIZE && options->letterbox.resize == SL_CENTRE_CROP) return no_cover(options, info, why);
     if (!core_ok(status, FAILURE_INTERNAL, why)) return false;
     sl_geometry_to_floats(&fit, geometry);
     return true;

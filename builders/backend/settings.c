@@ -9,7 +9,7 @@
 
 static const char *const stage_names[] = {"letterbox", "network", "postprocess", "identity", "fused"};
 
-enum { STAGE_NAMES = sizeof stage_names / sizeof stage_names[0], MAX_PARALLEL = 64, LONGEST_WORD = 32 };
+enum { STAGE_NAMES = sizeof stage_names / sizeof stage_names[0], MAX_PARALLEL = 64, LONGEST_WORD = 32, USUAL_PAD = 114 };
 
 bool settings_missing(const char *name, const char *wanted, failure *why) {
     return fail(why, FAILURE_BAD_INPUT, "the parameter 'sightline' needs \"%s\": %s; " SETTINGS_AGAIN, name, wanted);
@@ -22,6 +22,38 @@ int settings_word(const json *j, uint32_t object, const char *name, const char *
     for (int i = 0; i < count; i++)
         if (strcmp(text, words[i]) == 0) return i;
     return -1;
+}
+
+uint32_t settings_given(const json *j, uint32_t object, const char *name) {
+    uint32_t node = json_member(j, object, name);
+    return node == JSON_NONE || json_kind_of(j, node) == JSON_NULL ? JSON_NONE : node;
+}
+
+bool settings_optional_word(const json *j, uint32_t object, const char *name, const char *const *words, int count,
+                            const char *wanted, int *value, failure *why) {
+    if (settings_given(j, object, name) == JSON_NONE) return true;
+    *value = settings_word(j, object, name, words, count);
+    return *value >= 0 || settings_missing(name, wanted, why);
+}
+
+bool settings_optional_integer(const json *j, uint32_t object, const char *name, int64_t low, int64_t high,
+                               int32_t *value, failure *why) {
+    int64_t number;
+    uint32_t node = settings_given(j, object, name);
+    if (node == JSON_NONE) return true;
+    if (!json_integer(j, node, low, high, &number))
+        return fail(why, FAILURE_BAD_INPUT, "the parameter 'sightline' has a \"%s\" outside %d..%d; " SETTINGS_AGAIN,
+                    name, (int)low, (int)high);
+    *value = (int32_t)number;
+    return true;
+}
+
+bool settings_optional_flag(const json *j, const char *name, int32_t *value, failure *why) {
+    uint32_t node = settings_given(j, JSON_ROOT, name);
+    if (node == JSON_NONE) return true;
+    json_kind kind = json_kind_of(j, node);
+    *value = kind == JSON_TRUE;
+    return kind == JSON_TRUE || kind == JSON_FALSE || settings_missing(name, "true or false", why);
 }
 
 static bool read_size(const json *j, settings *out, failure *why) {
@@ -46,19 +78,40 @@ static bool read_triple(const json *j, uint32_t object, const char *name, double
     return true;
 }
 
+/* The card's input section by its own names; see settings.h. */
+static bool read_letterbox_words(const json *j, uint32_t object, sl_letterbox_options *out, failure *why) {
+    static const char *const resizes[] = {"letterbox", "stretch", "corner", "crop"}; /* in the order of sl_resize */
+    static const char *const orders[] = {"rgb", "bgr"}, *const filters[] = {"bilinear", "triangle", "box"};
+    int resize = settings_word(j, object, "resize", resizes, 4), order = settings_word(j, object, "colour", orders, 2);
+    int filter = SL_FILTER_BILINEAR;
+    if (resize < 0 || order < 0)
+        return settings_missing("letterbox", "\"resize\" of letterbox, stretch, corner, crop; \"colour\" of rgb, bgr", why);
+    if (!settings_optional_word(j, object, "filter", filters, 3, "bilinear, triangle or box", &filter, why)) return false;
+    out->resize = (sl_resize)resize;
+    out->order = (sl_channel_order)order;
+    out->filter = (sl_filter)filter;
+    return true;
+}
+
+static bool read_short_side(const json *j, uint32_t object, settings *out, failure *why) {
+    int32_t least = out->width < out->height ? out->width : out->height;
+    if (settings_given(j, object, "short_side") == JSON_NONE) return true;
+    if (out->letterbox.resize != SL_CENTRE_CROP)
+        return settings_missing("resize", "crop, as there is a \"short_side\"", why);
+    return settings_optional_integer(j, object, "short_side", least, SL_MAX_SIDE, &out->letterbox.short_side, why);
+}
+
 static bool read_letterbox(const json *j, settings *out, failure *why) {
-    static const char *const resizes[] = {"letterbox", "stretch"}, *const orders[] = {"rgb", "bgr"};
-    uint32_t object = json_member(j, JSON_ROOT, "letterbox");
-    int resize = settings_word(j, object, "resize", resizes, 2), order = settings_word(j, object, "colour", orders, 2);
+    uint32_t object = json_member(j, JSON_ROOT, "letterbox"), pad = settings_given(j, object, "pad");
+    double level = USUAL_PAD;
     if (!read_triple(j, object, "mean", -(double)FLT_MAX, out->letterbox.mean) ||
         !read_triple(j, object, "std", (double)FLT_MIN, out->letterbox.std))
         return settings_missing("letterbox", "three numbers in \"mean\", three above 0 in \"std\"", why);
-    if (resize < 0 || order < 0)
-        return settings_missing("letterbox", "\"resize\" of letterbox, stretch; \"colour\" of rgb, bgr", why);
-    out->letterbox.resize = (sl_resize)resize;
-    out->letterbox.order = (sl_channel_order)order;
-    out->letterbox.pad_value = 114.0F;
-    return read_size(j, out, why);
+    if (pad != JSON_NONE && (!json_number(j, pad, &level) || level < 0.0 || level > 255.0))
+        return settings_missing("pad", "a level in 0..255", why);
+    out->letterbox.pad_value = (float)level;
+    return read_letterbox_words(j, object, &out->letterbox, why) && read_size(j, out, why) &&
+           read_short_side(j, object, out, why);
 }
 
 static bool read_outputs(const json *j, settings *out, failure *why) {
@@ -78,8 +131,13 @@ static bool read_parallel(const json *j, const char *name, int64_t *value, failu
 }
 
 static bool read_network(const json *j, settings *out, failure *why) {
+    static const char *const precisions[] = {"f32", "bf16"};
     int64_t streams;
-    if (!read_parallel(j, "streams", &streams, why)) return false;
+    int precision = ENGINE_F32;
+    if (!read_parallel(j, "streams", &streams, why) ||
+        !settings_optional_word(j, JSON_ROOT, "precision", precisions, 2, "f32 or bf16", &precision, why))
+        return false;
+    out->precision = (engine_precision)precision;
     out->shared = streams > 0;
     out->streams = (int32_t)streams;
     return read_outputs(j, out, why);

@@ -10,6 +10,8 @@
 #include "pool.h"
 #include "request.h"
 
+#define NETWORK_FILE "/model.xml"
+
 /* Lives as long as the library is in use; Triton may load models in several threads. */
 typedef struct backend {
     pthread_mutex_t guard;
@@ -109,11 +111,13 @@ static bool has_network(const settings *options) {
 
 static bool compile(const model *self, int32_t streams, engine **out, failure *why) {
     openvino *library;
+    const engine_options options = {self->options.precision, streams, self->options.outputs};
     return backend_library(self->owner, &library, why) &&
-           engine_open(library, self->network_path, streams, self->options.outputs, out, why);
+           engine_open(library, self->network_path, &options, out, why);
 }
 
-static bool find_network(TRITONBACKEND_Model *host, model *self, failure *why) {
+/* The folder of the model's version; `room` bytes at `out`. */
+static bool find_folder(TRITONBACKEND_Model *host, char *out, size_t room, failure *why) {
     TRITONBACKEND_ArtifactType type = TRITONBACKEND_ARTIFACT_FILESYSTEM;
     const char *folder = NULL;
     uint64_t version = 0;
@@ -121,9 +125,18 @@ static bool find_network(TRITONBACKEND_Model *host, model *self, failure *why) {
     if (!triton_ok(TRITONBACKEND_ModelVersion(host, &version), why)) return false;
     if (type != TRITONBACKEND_ARTIFACT_FILESYSTEM)
         return fail(why, FAILURE_UNSUPPORTED, "the model must lie in a folder of the file system");
-    int length = snprintf(self->network_path, sizeof self->network_path, "%s/%" PRIu64 "/model.xml", folder, version);
-    return (length > 0 && (size_t)length < sizeof self->network_path) ||
-           fail(why, FAILURE_BAD_INPUT, "the path of the model is too long");
+    int length = snprintf(out, room, "%s/%" PRIu64, folder, version);
+    return (length > 0 && (size_t)length < room) || fail(why, FAILURE_BAD_INPUT, "the path of the model is too long");
+}
+
+/* What the settings say to read beside them. */
+static bool read_files(TRITONBACKEND_Model *host, model *self, failure *why) {
+    char folder[PATH_MAX - sizeof NETWORK_FILE];
+    bool network = has_network(&self->options);
+    if (!network && self->options.anchors_file[0] == '\0') return true;
+    if (!find_folder(host, folder, sizeof folder, why) || !settings_read_anchors(&self->options, folder, why)) return false;
+    (void)snprintf(self->network_path, sizeof self->network_path, "%s" NETWORK_FILE, folder);
+    return !network || !self->options.shared || compile(self, self->options.streams, &self->shared, why);
 }
 
 static bool model_fill(TRITONBACKEND_Model *host, model *self, failure *why) {
@@ -136,9 +149,7 @@ static bool model_fill(TRITONBACKEND_Model *host, model *self, failure *why) {
     if (!triton_ok(TRITONBACKEND_ModelConfig(host, 1, &config), why)) return false;
     bool ok = with_text(config, read_model_config, &self->options, why);
     triton_log(TRITONSERVER_MessageDelete(config));
-    if (!ok || !has_network(&self->options)) return ok;
-    if (!find_network(host, self, why)) return false;
-    return !self->options.shared || compile(self, self->options.streams, &self->shared, why);
+    return ok && read_files(host, self, why);
 }
 
 static void worker_close(worker *self) {

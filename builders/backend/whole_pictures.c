@@ -42,7 +42,7 @@ bool run_classify(instance *self, call *request, failure *why) {
     return true;
 }
 
-/* EMBEDDING: of length 1; zeros where the picture was not usable. */
+/* EMBEDDING: of length 1; zeros where there is none (picture not usable, NaN). */
 bool run_embed(instance *self, call *request, failure *why) {
     raw_outputs raw;
     const float *geometry;
@@ -57,7 +57,10 @@ bool run_embed(instance *self, call *request, failure *why) {
     for (size_t i = 0; i < items; i++) {
         if (geometry[i * SL_GEOMETRY_FLOATS] == 0.0F) continue;
         sl_status status = sl_embedding(raw.tensor[0].data + i * strides[0], count, (float *)out + i * count);
-        if (!core_ok(status, FAILURE_BAD_INPUT, why)) return false;
+        if (status == SL_ERROR_VALUE) /* NaN has no direction: this picture alone has no embedding */
+            memset((float *)out + i * count, 0, count * sizeof(float));
+        else if (!core_ok(status, FAILURE_BAD_INPUT, why))
+            return false;
     }
     return true;
 }

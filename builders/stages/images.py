@@ -9,6 +9,7 @@ cheaper); positions scale exactly, and `DecodedImage.in_full_size` puts a geomet
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,16 +55,41 @@ class DecodedImage:
         return full
 
 
+@dataclass(frozen=True)
+class Target:
+    """What will be asked of a decoded picture.
+
+    width, height: pixels that it is resized to. cover: no side may become smaller than these; without, it fits into
+    them. antialiased: each output sample is made of all samples below it, so that a picture twice as large as it is used
+    keeps what a full one would give.
+    """
+
+    width: int
+    height: int
+    cover: bool = False
+    antialiased: bool = False
+
+
+def target_of(size: tuple[int, int], letterbox: Mapping[str, Any]) -> Target:
+    """The target for a network's input of `size` (width, height) and the keyword arguments of preprocess_ext.letterbox."""
+    short = letterbox.get("short_side", 0)
+    width, height = (short, short) if short else size
+    cover = letterbox.get("resize") in ("stretch", "centre_crop")
+    return Target(width, height, cover, letterbox.get("interpolation", "bilinear") != "bilinear")
+
+
 def decode_image(
-    encoded: NDArray[np.uint8] | bytes, *, target: tuple[int, int] | None = None
+    encoded: NDArray[np.uint8] | bytes, *, target: Target | tuple[int, int] | None = None
 ) -> DecodedImage:
     """Decode a JPEG, PNG or WebP file: EXIF orientation applied, alpha over grey, an animation's first frame.
 
     encoded: the file's bytes, uint8 of shape (n_bytes,); zeros behind the file are ignored.
-    target: width and height that will be asked of the picture; None decodes at full size.
+    target: what will be asked of the picture, (width, height) that it must fit into will do; None decodes at full size.
     Raises BadInputError for anything else, damaged files, more than 64 MiB or 50 megapixels, and pictures
     whose decoder would need more than MAX_DECODE_BYTES.
     """
+    if isinstance(target, tuple):
+        target = Target(*target)
     data = memoryview(encoded)  # type: ignore[arg-type,unused-ignore]  # numpy 1 has no __buffer__ to see
     file_format = _sniff(data)
     data = _whole_webp(data) if file_format == "WEBP" else _without_padding(data)
@@ -125,7 +151,7 @@ def _whole_webp(data: memoryview) -> memoryview:
     return data[:size]
 
 
-def _decode(image: Any, target: tuple[int, int] | None) -> DecodedImage:
+def _decode(image: Any, target: Target | None) -> DecodedImage:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadInputError(
@@ -154,15 +180,17 @@ def _orientation(image: Any) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _factor(size: tuple[int, int], target: tuple[int, int] | None, is_jpeg: bool) -> int:
-    """Largest of 8, 4, 2, 1 that leaves the letterboxed picture at least as large as it is used.
+def _factor(size: tuple[int, int], target: Target | None, is_jpeg: bool) -> int:
+    """Largest of 8, 4, 2, 1 that leaves the picture at least as large as it is used, twice as large if antialiased.
 
     For a JPEG that saves most of the decoding. Other formats are reduced for the sake of memory only, so that four
     times the used size is left and common sizes give the very answers of a raw frame.
     """
     if target is None:
         return 1
-    shrink = max(size[0] / target[0], size[1] / target[1]) / (1 if is_jpeg else 4)
+    sides = size[0] / target.width, size[1] / target.height
+    spare = 4 if not is_jpeg else 2 if target.antialiased else 1
+    shrink = (min(sides) if target.cover else max(sides)) / spare
     return next((factor for factor in _FACTORS if factor <= shrink and min(size) >= factor), 1)
 
 

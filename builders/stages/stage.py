@@ -15,7 +15,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from sightline.builders.stages.wire import GEOMETRY_FIELDS, stage_parameters
+from sightline.builders.stages.wire import GEOMETRY_FIELDS, letterbox_arguments, stage_parameters
 from sightline.errors import BadInputError
 
 Outputs = dict[str, NDArray[Any]]
@@ -58,7 +58,7 @@ class PictureStage(Stage):
     def prepare(self, args: dict[str, str]) -> None:
         """Read the network's input size and normalisation."""
         self.size: tuple[int, int] = tuple(self.parameters["size"])
-        self.letterbox: dict[str, Any] = self.parameters["letterbox"]
+        self.letterbox: dict[str, Any] = letterbox_arguments(self.parameters["letterbox"])
 
     def answer_items(
         self,

@@ -28,7 +28,7 @@ static sl_status make_view(fuzz_input *input, int32_t width, int32_t height, sl_
     float geometry[SL_GEOMETRY_FLOATS];
     sl_geometry fit;
     if (sl_geometry_fit(fuzz_between(input, 1, MOST_PIXELS), fuzz_between(input, 1, MOST_PIXELS), network_width,
-                        network_height, fuzz_u8(input) % 2 == 0 ? SL_LETTERBOX : SL_STRETCH, &fit) != SL_OK)
+                        network_height, (sl_resize)(fuzz_u8(input) % 4), &fit) != SL_OK)
         return SL_ERROR_SIZE;
     sl_geometry_to_floats(&fit, geometry);
     const uint8_t change = fuzz_u8(input);
@@ -79,6 +79,24 @@ static void check_text(const subject *s) {
     free(counts);
 }
 
+static void check_pasted_text(const subject *s, const sl_region *region, const uint64_t *bits, int32_t side) {
+    const int32_t width = s->prototypes.width, height = s->prototypes.height;
+    const size_t bytes = sl_rle_from_paste_scratch_bytes(width, height, side, side);
+    const size_t bound = sl_rle_bytes_bound(region->width, region->height, side, side);
+    const size_t rle_bytes = sl_rle_scratch_bytes(side);
+    void *scratch = fuzz_block(bytes), *rle_scratch = fuzz_block(rle_bytes);
+    char *text = fuzz_block(bound), *steps = fuzz_block(bound);
+    size_t length = 0, step_length = 0;
+    FUZZ_CHECK(sl_rle_from_paste(s->data, width, height, s->box, side, side, 0.5F, text, bound, &length, scratch, bytes) ==
+               SL_OK);
+    FUZZ_CHECK(sl_rle_encode(region, bits, side, side, steps, bound, &step_length, rle_scratch, rle_bytes) == SL_OK);
+    FUZZ_CHECK(length == step_length && memcmp(text, steps, length) == 0);
+    free(scratch);
+    free(rle_scratch);
+    free(text);
+    free(steps);
+}
+
 /* Mask R-CNN, outlines and drawing on whatever came out. */
 static void check_drawing(fuzz_input *input, const subject *s) {
     sl_region region;
@@ -90,6 +108,7 @@ static void check_drawing(fuzz_input *input, const subject *s) {
     void *scratch = fuzz_block(bytes), *trace = fuzz_block(trace_bytes);
     uint64_t *bits = fuzz_block(words * sizeof *bits);
     FUZZ_CHECK(sl_paste_mask(s->data, width, height, s->box, side, side, 0.5F, &region, bits, scratch, bytes) == SL_OK);
+    check_pasted_text(s, &region, bits, side);
     size_t points = 0, contours = 0;
     int32_t xy[128], ends[8];
     const sl_status status = sl_contours(&region, bits, xy, 64, ends, 8, &points, &contours, trace, trace_bytes);

@@ -44,18 +44,33 @@ static float position(int32_t cells, int32_t pixels, int32_t pixel) {
     return at < 0.0F ? 0.0F : at;
 }
 
-/* out (height_out, width_out) from in (height, width), rows of `stride`. */
-static void resize(const float *in, size_t stride, int32_t width, int32_t height, float *out, int32_t width_out,
+typedef struct place {
+    int32_t low, high;
+    float weight;
+} place;
+
+/* Where an output pixel lies among `cells`, of which a cut of `count` from `first` on is shown, perhaps beyond both ends. */
+static place place_of(int32_t first, int32_t count, int32_t cells, int32_t pixels, int32_t pixel) {
+    const float at = position(count, pixels, pixel);
+    const int32_t own = (int32_t)at < count - 1 ? (int32_t)at : count - 1, low = first + own;
+    const bool covers = first <= 0 && first + count >= cells && count > cells;
+    const int32_t last = covers ? cells - 1 : first + count - 1;
+    if (covers && low < 0) return (place){0, last > 0 ? 1 : 0, 0.0F};
+    if (covers && low >= last) return (place){last, last, 0.0F};
+    return (place){low, low < last ? low + 1 : low, at - (float)own};
+}
+
+/* out (height_out, width_out) from the cut of in (height, width). */
+static void resize(const float *in, int32_t width, int32_t height, const sl_region *cut, float *out, int32_t width_out,
                    int32_t height_out) {
     for (int32_t y = 0; y < height_out; y++)
         for (int32_t x = 0; x < width_out; x++) {
-            const float at_x = position(width, width_out, x), at_y = position(height, height_out, y);
-            const int32_t x0 = (int32_t)at_x, y0 = (int32_t)at_y;
-            const int32_t x1 = x0 + 1 < width ? x0 + 1 : x0, y1 = y0 + 1 < height ? y0 + 1 : y0;
-            const float *top = in + (size_t)y0 * stride, *bottom = in + (size_t)y1 * stride;
-            const float weight_x = at_x - (float)x0, weight_y = at_y - (float)y0;
+            const place at_x = place_of(cut->x, cut->width, width, width_out, x);
+            const place at_y = place_of(cut->y, cut->height, height, height_out, y);
+            const float *top = in + (size_t)at_y.low * (size_t)width, *bottom = in + (size_t)at_y.high * (size_t)width;
             out[(size_t)y * (size_t)width_out + (size_t)x] =
-                sample(sample(top[x0], top[x1], weight_x), sample(bottom[x0], bottom[x1], weight_x), weight_y);
+                sample(sample(top[at_x.low], top[at_x.high], at_x.weight),
+                       sample(bottom[at_x.low], bottom[at_x.high], at_x.weight), at_y.weight);
         }
 }
 
@@ -76,9 +91,10 @@ static uint8_t *whole_mask(const map *m, const sl_mask_view *view) {
     if (view->factor == 1)
         memcpy(large, logits, cells * sizeof(float));
     else
-        resize(logits, (size_t)view->map_width, view->map_width, view->map_height, large, wide, high);
-    resize(large + (size_t)view->top * (size_t)wide + (size_t)view->left, (size_t)wide, view->width, view->height, out,
-           view->out_width, view->out_height);
+        resize(logits, view->map_width, view->map_height, &(sl_region){0, 0, view->map_width, view->map_height}, large,
+               wide, high);
+    resize(large, wide, high, &(sl_region){view->left, view->top, view->width, view->height}, out, view->out_width,
+           view->out_height);
     for (size_t i = 0; i < pixels; i++) mask[i] = out[i] > 0.0F;
     free(logits);
     free(large);
@@ -176,7 +192,7 @@ static void test_prototypes(void) {
         float floats[SL_GEOMETRY_FLOATS];
         sl_mask_view view;
         const int32_t width = cell * map_width, height = cell * map_height;
-        const sl_resize mode = next_random() % 4 == 0 ? SL_STRETCH : SL_LETTERBOX;
+        const sl_resize mode = (sl_resize[]){SL_LETTERBOX, SL_LETTERBOX, SL_STRETCH, SL_CENTRE_CROP}[next_random() % 4];
         const int32_t source_width = between(1, 260), source_height = between(1, 200);
         CHECK(sl_geometry_fit(source_width, source_height, width, height, mode, &fit) == SL_OK);
         sl_geometry_to_floats(&fit, floats);
@@ -205,6 +221,15 @@ static void test_views_refuse(void) {
         changed[(int)bad[i][0]] = bad[i][1];
         CHECK(sl_mask_view_source(changed, 64, 64, 16, 16, &view) == SL_ERROR_GEOMETRY);
     }
+    const float crop[SL_GEOMETRY_FLOATS] = {1, 200, 50, 1.5F, 1.5F, -118, -5};
+    CHECK(sl_mask_view_source(crop, 64, 64, 16, 16, &view) == SL_OK && view.factor == 4 && view.left == -118);
+    const float half_out[][2] = {{1, 120}, {5, 1}, {5, -237}, {5, -1e8F}, {3, 1e6F}, {6, -12}};
+    for (int i = 0; i < 6; i++) {
+        float changed[SL_GEOMETRY_FLOATS];
+        memcpy(changed, crop, sizeof crop);
+        changed[(int)half_out[i][0]] = half_out[i][1];
+        CHECK(sl_mask_view_source(changed, 64, 64, 16, 16, &view) == SL_ERROR_GEOMETRY);
+    }
     CHECK(sl_mask_view_network(64, 64, 16, -1, &view) == SL_ERROR_SIZE);
     sl_mask_view good, broken;
     CHECK(sl_mask_view_network(64, 64, 16, 16, &good) == SL_OK);
@@ -227,6 +252,31 @@ static void test_views_refuse(void) {
 
 /* ---- paste ---- */
 
+/* The text in one call is that of the steps. */
+static void check_pasted_text(const float *mask, int32_t cells, const float *box, int32_t width, int32_t height,
+                              const sl_region *region, const uint64_t *bits) {
+    const size_t rle_bytes = sl_rle_scratch_bytes(height);
+    const size_t own_bytes = sl_rle_from_paste_scratch_bytes(cells, cells, width, height);
+    const size_t bound = sl_rle_bytes_bound(region->width, region->height, width, height);
+    void *rle_scratch = exact(rle_bytes), *own_scratch = exact(own_bytes);
+    char *steps = exact(bound), *text = exact(bound);
+    size_t length = 0, own_length = 0;
+    CHECK(sl_rle_encode(region, bits, width, height, steps, bound, &length, rle_scratch, rle_bytes) == SL_OK);
+    CHECK(sl_rle_from_paste(mask, cells, cells, box, width, height, 0.5F, text, bound, &own_length, own_scratch,
+                            own_bytes) == SL_OK);
+    CHECK(own_length == length && memcmp(text, steps, length) == 0);
+    CHECK(sl_rle_from_paste(mask, cells, cells, box, width, height, 0.5F, text, length - 1, &own_length, own_scratch,
+                            own_bytes) == SL_ERROR_SIZE);
+    CHECK(own_length == length);
+    CHECK(sl_rle_from_paste(mask, cells, cells, box, width, height, 0.5F, text, bound, &own_length, own_scratch,
+                            own_bytes / 2) == SL_ERROR_SCRATCH);
+    add_to_checksum(text, length);
+    free(rle_scratch);
+    free(own_scratch);
+    free(steps);
+    free(text);
+}
+
 static void paste_once(int32_t cells, int32_t frame_width, int32_t frame_height) {
     float *mask = exact((size_t)cells * (size_t)cells * sizeof(float));
     for (int32_t i = 0; i < cells * cells; i++) mask[i] = unit();
@@ -244,6 +294,7 @@ static void paste_once(int32_t cells, int32_t frame_width, int32_t frame_height)
     CHECK(sl_paste_mask(mask, cells, cells, box, frame_width, frame_height, 0.5F, &region, bits, scratch,
                         scratch_bytes) == SL_OK);
     add_to_checksum(bits, sl_region_words(&region) * sizeof *bits);
+    check_pasted_text(mask, cells, box, frame_width, frame_height, &region, bits);
     const sl_region other = {region.x, region.y, region.width + 1, region.height};
     CHECK(sl_paste_mask(mask, cells, cells, box, frame_width, frame_height, 0.5F, &other, bits, scratch,
                         scratch_bytes) == SL_ERROR_SIZE);
@@ -263,6 +314,7 @@ static void test_paste(void) {
     CHECK(sl_paste_region((float[4]){0, 0, 1e7F, 1}, 28, 28, 64, 64, &region) == SL_ERROR_VALUE);
     CHECK(sl_paste_region((float[4]){0, 0, 1, 1}, 0, 28, 64, 64, &region) == SL_ERROR_SIZE);
     CHECK(sl_paste_region((float[4]){50, 50, 10, 10}, 28, 28, 64, 64, &region) == SL_OK && region.width == 0);
+    CHECK(sl_rle_from_paste_scratch_bytes(28, -1, 64, 64) == 0 && sl_rle_from_paste_scratch_bytes(0, 28, 64, 64) == 0);
     CHECK(sl_paste_scratch_bytes(28, -1, 64, 64) == 0 && sl_paste_scratch_bytes(28, 28, 1 << 20, 64) == 0);
 }
 

@@ -50,7 +50,9 @@ typedef struct sl_prototypes {
 
 /*
  * How a map of logits becomes a mask of out_width x out_height pixels: enlarge the map `factor` times (bilinear), cut
- * out the cells left, top, width, height, scale these to the output (bilinear). Filled by sl_mask_view_*.
+ * out the cells left, top, width, height, scale these to the output (bilinear). Filled by sl_mask_view_*. Along each
+ * axis the cells cut out lie inside the enlarged map or cover it (a crop showed the network only its middle): what
+ * lies outside the map repeats its edge.
  */
 typedef struct sl_mask_view {
     int32_t map_width;
@@ -68,7 +70,8 @@ typedef struct sl_mask_view {
  * Masks in the pixels of the source, as Ultralytics' process_mask_native (retina_masks): the padding of the letterbox
  * is cut off, factor is the smallest that lets this happen on whole cells (1, 2 or 4 for maps of a quarter of the
  * network's size). geometry: SL_GEOMETRY_FLOATS. The network's sides must be whole multiples of the map's, the same
- * one in both directions (else SL_ERROR_SIZE); the picture must lie inside the network's input (SL_ERROR_GEOMETRY).
+ * one in both directions (else SL_ERROR_SIZE). Along each axis the picture must lie inside the network's input, or
+ * cover it as a crop does (else SL_ERROR_GEOMETRY).
  */
 sl_status sl_mask_view_source(const float *geometry, int32_t network_width, int32_t network_height, int32_t map_width,
                               int32_t map_height, sl_mask_view *view);

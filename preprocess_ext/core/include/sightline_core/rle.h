@@ -40,6 +40,14 @@ sl_status sl_rle_from_prototypes(const sl_prototypes *prototypes, const sl_mask_
                                  const float *box, char *text, size_t capacity, size_t *length, void *scratch,
                                  size_t scratch_bytes);
 
+/* Scratch of sl_rle_from_paste, likewise; 0 for sizes refused. */
+size_t sl_rle_from_paste_scratch_bytes(int32_t width, int32_t height, int32_t frame_width, int32_t frame_height);
+
+/* sl_paste_region, sl_paste_mask and sl_rle_encode in one call: an object's text in a frame. */
+sl_status sl_rle_from_paste(const float *mask, int32_t width, int32_t height, const float *box, int32_t frame_width,
+                            int32_t frame_height, float threshold, char *text, size_t capacity, size_t *length,
+                            void *scratch, size_t scratch_bytes);
+
 /*
  * Counts of a text from anywhere. counts: room for `capacity`; `length` always suffices. Refused with SL_ERROR_VALUE:
  * a byte outside 48..111, a number that is cut off, longer than 7 bytes or below 0, runs that do not sum up to

@@ -47,7 +47,7 @@ size_t sl_semantic_scratch_bytes(const sl_semantic *semantic, const float *geome
  * (source_height, source_width) values, row by row; the other is NULL; out8 needs classes <= 256. `capacity`: pixels
  * that it has room for.
  * LOGITS is what interpolation with half-pixel centres (align_corners = false) of the cells that the picture touches
- * gives, edges replicated; where the four cells around a pixel have the same best class it is taken as it is (no
+ * gives, edges replicated, so that what a crop cut away has the class of the nearest cell; where the four cells around a pixel have the same best class it is taken as it is (no
  * mixture of them can differ but by rounding). The lowest class wins a tie; NaN never wins. The map is read row by row;
  * nothing of the source's size is kept but one table of its columns.
  */

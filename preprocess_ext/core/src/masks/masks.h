@@ -75,6 +75,8 @@ typedef struct sl_taps {
 
 void sl_taps_take(sl_taps *taps, sl_arena *arena, size_t count);
 void sl_taps_fill(sl_taps *taps, const sl_map_axis *axis);
+/* The same taps where sample 0 is cell `left` of a map of `cells`, whose edges repeat; then counted in cells. */
+void sl_taps_clamp(sl_taps *taps, int32_t count, int32_t left, int32_t cells);
 
 /* Gives row `number` of a map, the columns that the taps of x need and one more; valid until the next call. */
 typedef const float *(*sl_row_source)(void *state, int32_t number);

@@ -22,13 +22,16 @@ typedef struct work {
     cells map;
 } work;
 
+static size_t least(int32_t a, int32_t b) { return (size_t)(a < b ? a : b); }
+
 static void take(work *w, sl_arena *arena, const sl_mask_view *view) {
     size_t map_width = (size_t)view->map_width, map_height = (size_t)view->map_height;
     sl_sampling_take(&w->sampling, arena, (size_t)view->out_width, (size_t)view->out_height);
     w->map.stride = map_width + 1;
     w->map.logits = sl_arena_take(arena, w->map.stride * map_height, sizeof(float));
     if (view->factor == 1) return;
-    size_t width = (size_t)view->width, height = (size_t)view->height;
+    size_t width = least(view->width, view->map_width * view->factor);
+    size_t height = least(view->height, view->map_height * view->factor);
     sl_taps_take(&w->map.x, arena, width);
     sl_taps_take(&w->map.y, arena, height);
     w->map.wide_stride = width;
@@ -99,11 +102,26 @@ static sl_status check(const sl_prototypes *prototypes, const sl_mask_view *view
     return prototypes->data == NULL || (bits == NULL && sl_region_words(region) > 0) ? SL_ERROR_NULL : SL_OK;
 }
 
+/*
+ * Taps along one axis of the region; returns where they begin in the enlarged map, whose last cell of the cut *last gets,
+ * counted as the taps are.
+ */
+static int32_t fill_axis(sl_taps *taps, const sl_map_axis *axis, int32_t left, int32_t whole, int32_t *last) {
+    sl_taps_fill(taps, axis);
+    if (!sl_mask_cut_covers(left, axis->samples, whole)) {
+        *last = axis->samples - 1;
+        return left + taps->from;
+    }
+    sl_taps_clamp(taps, axis->count, left, whole);
+    *last = whole - 1;
+    return taps->from;
+}
+
 sl_status sl_mask_from_prototypes(const sl_prototypes *prototypes, const sl_mask_view *view, const float *coefficients,
                                   const sl_region *region, uint64_t *bits, void *scratch, size_t scratch_bytes) {
     sl_status status = check(prototypes, view, coefficients, region, bits);
     if (status != SL_OK || sl_region_words(region) == 0) return status;
-    work w = {.sampling = {.last_row = view->height - 1, .threshold = 0.0F}};
+    work w = {.sampling = {.threshold = 0.0F}};
     sl_arena arena = sl_arena_over(scratch, scratch_bytes);
     if (scratch == NULL) return SL_ERROR_NULL;
     take(&w, &arena, view);
@@ -111,10 +129,10 @@ sl_status sl_mask_from_prototypes(const sl_prototypes *prototypes, const sl_mask
     sl_sampling *sampling = &w.sampling;
     const sl_map_axis x = {view->width, view->out_width, region->x, region->width};
     const sl_map_axis y = {view->height, view->out_height, region->y, region->height};
-    sl_taps_fill(&sampling->x, &x);
-    sl_taps_fill(&sampling->y, &y);
-    const sl_region cut = {view->left + sampling->x.from, view->top + sampling->y.from, sampling->x.span,
-                           sampling->y.span};
+    int32_t last_column;
+    const int32_t left = fill_axis(&sampling->x, &x, view->left, view->map_width * view->factor, &last_column);
+    const int32_t top = fill_axis(&sampling->y, &y, view->top, view->map_height * view->factor, &sampling->last_row);
+    const sl_region cut = {left, top, sampling->x.span, sampling->y.span};
     w.map.first_row = sampling->y.from;
     sampling->state = &w.map;
     sampling->row = view->factor == 1 ? plain_row : enlarged_row;

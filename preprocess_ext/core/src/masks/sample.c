@@ -28,6 +28,19 @@ void sl_taps_fill(sl_taps *taps, const sl_map_axis *axis) {
     for (int32_t i = 0; i < axis->count; i++) taps->low[i] -= taps->from;
 }
 
+void sl_taps_clamp(sl_taps *taps, int32_t count, int32_t left, int32_t cells) {
+    const int32_t last = cells - 1, shift = taps->from + left;
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t at = taps->low[i] + shift;
+        if (at < 0 || at >= last) taps->weight[i] = 0.0F;
+        taps->low[i] = at < 0 ? 0 : at > last ? last : at;
+    }
+    const int32_t high = taps->low[count - 1] + 1;
+    taps->from = taps->low[0];
+    taps->span = (high > last ? last : high) - taps->from + 1;
+    for (int32_t i = 0; i < count; i++) taps->low[i] -= taps->from;
+}
+
 void sl_sampling_take(sl_sampling *sampling, sl_arena *arena, size_t width, size_t height) {
     size_t floats = (width + SL_WORD - 1) / SL_WORD * SL_WORD;
     sl_taps_take(&sampling->x, arena, width);

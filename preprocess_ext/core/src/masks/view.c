@@ -5,13 +5,20 @@
 #include "masks/view.h"
 #include "sightline_core/geometry.h"
 
+enum { MOST_CUT = 1 << 24 }; /* whole numbers up to here are exact as floats */
+
 bool sl_mask_view_ok(const sl_mask_view *view) {
     if (!sl_side_ok(view->map_width, SL_MAX_MASK_SIDE) || !sl_side_ok(view->map_height, SL_MAX_MASK_SIDE)) return false;
     if (!sl_side_ok(view->out_width, SL_MAX_SIDE) || !sl_side_ok(view->out_height, SL_MAX_SIDE)) return false;
     if (view->factor < 1 || view->factor > SL_MAX_SIDE / view->map_width) return false;
     if (view->factor > SL_MAX_SIDE / view->map_height || view->width < 1 || view->height < 1) return false;
-    const sl_region cells = {view->left, view->top, view->width, view->height};
-    return sl_region_inside(&cells, view->map_width * view->factor, view->map_height * view->factor);
+    return sl_mask_cut_fits(view->left, view->width, view->map_width * view->factor) &&
+           sl_mask_cut_fits(view->top, view->height, view->map_height * view->factor);
+}
+
+bool sl_mask_cut_fits(int32_t first, int32_t count, int32_t cells) {
+    if (first < -MOST_CUT || first > MOST_CUT || count < 1 || count > MOST_CUT) return false;
+    return (first >= 0 && first + count <= cells) || sl_mask_cut_covers(first, count, cells);
 }
 
 static int32_t common_divisor(int32_t a, int32_t b) {
@@ -20,19 +27,19 @@ static int32_t common_divisor(int32_t a, int32_t b) {
         a = b;
         b = rest;
     }
-    return a;
+    return a < 0 ? -a : a;
 }
 
-/* The part of the network's input that shows the picture, in whole pixels. */
+/* Where the whole resized picture lies in the network's input, in whole pixels. */
 static bool content(const float *geometry, int32_t network_width, int32_t network_height, sl_region *region) {
     const double width = rint((double)geometry[1] * (double)geometry[3]);
     const double height = rint((double)geometry[2] * (double)geometry[4]);
     const double left = (double)geometry[5], top = (double)geometry[6];
-    if (left != rint(left) || top != rint(top) || !(left >= 0.0) || !(top >= 0.0)) return false;
-    if (!(width >= 1.0) || !(height >= 1.0)) return false;
-    if (!(left + width <= (double)network_width) || !(top + height <= (double)network_height)) return false;
+    if (left != rint(left) || top != rint(top) || !(fabs(left) <= MOST_CUT) || !(fabs(top) <= MOST_CUT)) return false;
+    if (!(width <= MOST_CUT) || !(height <= MOST_CUT)) return false;
     *region = (sl_region){(int32_t)left, (int32_t)top, (int32_t)width, (int32_t)height};
-    return true;
+    return sl_mask_cut_fits(region->x, region->width, network_width) &&
+           sl_mask_cut_fits(region->y, region->height, network_height);
 }
 
 static sl_status check_sizes(int32_t network_width, int32_t network_height, int32_t map_width, int32_t map_height,

@@ -7,6 +7,7 @@ An engine is never believed: it is written, read back, run, and its answers are 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class Engine:
 
     shapes: of the outputs RAW, RAW_1, … with a batch of 1. milliseconds: one image, one thread, the best run.
     differences: from the fp32 ONNX, as a share of the output's largest value. bytes: of all its files.
-    notes: what the user should know. files: names inside the folder.
+    notes: what the user should know. files: names inside the folder. sensitivity: of int8, where layers had to stay in
+    higher precision: the report as JSON can hold it.
     """
 
     kind: str
@@ -53,6 +55,7 @@ class Engine:
     bytes: int
     notes: tuple[str, ...]
     files: tuple[str, ...]
+    sensitivity: dict[str, Any] | None = None
 
 
 class Cancelled(Exception):  # noqa: N818 - it is no error
@@ -83,9 +86,9 @@ def until_cancelled(tensors: Sequence[Floats], cancelled: threading.Event) -> It
         yield np.ascontiguousarray(tensor, dtype=np.float32).reshape(1, *tensor.shape[-3:])
 
 
-def trial_tensors(card: ModelCard, tensors: Sequence[Floats] | None) -> list[Floats]:
+def trial_tensors(card: ModelCard, tensors: Sequence[Floats]) -> list[Floats]:
     """What an engine is tried with, float32 of shape (1, 3, height, width): real pictures, else random ones."""
-    if tensors is not None and len(tensors):
+    if len(tensors):
         picked = np.linspace(0, len(tensors) - 1, min(len(tensors), _COMPARED_TENSORS)).round().astype(int)
         return list(until_cancelled([tensors[int(index)] for index in picked], threading.Event()))
     width, height = card.input.size
@@ -95,6 +98,28 @@ def trial_tensors(card: ModelCard, tensors: Sequence[Floats] | None) -> list[Flo
     coarse = generator.integers(0, 256, (_TEST_IMAGES, 3, (height + 7) // 8, (width + 7) // 8))
     pictures = coarse.repeat(8, axis=2).repeat(8, axis=3)[:, :, :height, :width]
     return [np.ascontiguousarray((picture[None] - mean) / std, dtype=np.float32) for picture in pictures]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a test run showed: the best run's time for one image, and differences as `compare` gives them."""
+
+    milliseconds: float
+    largest: float
+    mean: float
+
+
+def try_engine(run: Run, reference: Run, images: Sequence[Floats], precision: str, folder: Path) -> Trial:
+    """Run the engine and the fp32 network on the images. Raises what `compare` raises."""
+    seconds, largest, mean = [], 0.0, 0.0
+    for image in images:
+        started = time.perf_counter()
+        answers = [np.array(output) for output in run(image)]
+        seconds.append(time.perf_counter() - started)
+        for answer, wanted in zip(answers, reference(image), strict=True):
+            worst, average = compare(answer, wanted, precision, folder)
+            largest, mean = max(largest, worst), max(mean, average)
+    return Trial(min(seconds) * 1e3, largest, mean)
 
 
 def compare(answer: NDArray[Any], wanted: NDArray[Any], precision: str, folder: Path) -> tuple[float, float]:

@@ -8,8 +8,8 @@ other, a static shape is quicker than an open one, and exports with a batch of 1
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +18,32 @@ from sightline.builders.engines.cpu import (
     Floats,
     Progress,
     Run,
-    compare,
     first_lines,
     folder_files,
     in_own_thread,
     raise_if_disk_full,
     trial_tensors,
+    try_engine,
 )
 from sightline.builders.stages.cpu_engine import ENGINE_FILE, import_openvino, open_engine
 from sightline.errors import BuildError, ModelFileError
 
 if TYPE_CHECKING:
+    from sightline.builders.precision.sensitivity import Metric
     from sightline.card import ModelCard
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+LEAST_TENSORS = 8
+
+
+@dataclass(frozen=True)
+class _Job:
+    onnx: bytes
+    card: ModelCard
+    folder: Path
+    tensors: Sequence[Floats]
+    metric: Metric | None
+    progress: Progress | None
 
 
 def write_openvino(
@@ -40,16 +52,19 @@ def write_openvino(
     folder: Path,
     *,
     tensors: Sequence[Floats] | None = None,
+    metric: Metric | None = None,
     progress: Progress | None = None,
 ) -> Engine:
     """Write the engine into `folder` and compare its answers with the ONNX's.
 
     onnx: the canonical network. tensors: float32 of shape (3, height, width) or (1, 3, height, width), the network's
-    input for real pictures; int8 needs them, and every precision is compared on a few of them.
+    input for real pictures; int8 needs at least LEAST_TENSORS, and every precision is compared on a few of them.
+    metric: of int8, the task's own loss of agreement instead of the outputs' mean error.
 
-    Raises BuildError, or OutputError where the disk is full.
+    Raises BuildError, CardError for a wrong engine.keep_precise, or OutputError where the disk is full.
     """
-    return in_own_thread(lambda cancelled: _write(onnx, card, folder, tensors, progress, cancelled))
+    job = _Job(onnx, card, folder, () if tensors is None else tensors, metric, progress)
+    return in_own_thread(lambda cancelled: _write(job, cancelled))
 
 
 def network_shapes(onnx: bytes, card: ModelCard) -> tuple[tuple[int, ...], ...]:
@@ -100,49 +115,73 @@ def _output_shapes(model: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(shapes)
 
 
-def _write(
-    onnx: bytes,
-    card: ModelCard,
-    folder: Path,
-    tensors: Sequence[Floats] | None,
-    progress: Progress | None,
-    cancelled: threading.Event,
-) -> Engine:
+def _write(job: _Job, cancelled: threading.Event) -> Engine:
     ov = import_openvino()
-    precision = card.engine.precision
-    if precision not in PRECISIONS:
-        raise BuildError(
-            f"engine.precision is {precision}; OpenVINO on a CPU runs {', '.join(PRECISIONS)}. "
-            "fp8 needs a GPU: use int8 here"
-        )
-    model = read_network(onnx, card)
+    card, folder, precision = job.card, job.folder, job.card.engine.precision
+    _check_precision(job)
+    model = read_network(job.onnx, card)
     shapes = _output_shapes(model)
-    notes: tuple[str, ...] = ()
+    notes, report = _precision_notes(ov, card), None
+    if precision == "int8":
+        from sightline.builders.engines.openvino_int8 import int8_model
+
+        quantized = int8_model(
+            model,
+            job.onnx,
+            card,
+            job.tensors,
+            metric=job.metric,
+            progress=job.progress,
+            cancelled=cancelled,
+        )
+        model, notes = quantized.model, (*notes, *quantized.notes)
+        report = quantized.report.as_dict() if quantized.report else None
     _save(ov, model, folder, compress=precision != "fp32")
     engine = open_engine(folder / ENGINE_FILE, precision)
-    reference, compared_with = _reference(ov, onnx, card)
-    seconds, worst, mean = [], 0.0, 0.0
-    for image in trial_tensors(card, tensors):
-        started = time.perf_counter()
-        answers = [output.copy() for output in engine.run(image)]
-        seconds.append(time.perf_counter() - started)
-        for answer, wanted in zip(answers, reference(image), strict=True):
-            largest, average = compare(answer, wanted, precision, folder)
-            worst, mean = max(worst, largest), max(mean, average)
+    reference, compared_with = _reference(ov, job.onnx, card)
+    trial = try_engine(engine.run, reference, trial_tensors(card, job.tensors), precision, folder)
     files, size = folder_files(folder, (ENGINE_FILE, Path(ENGINE_FILE).with_suffix(".bin").name))
     return Engine(
         kind="openvino",
         version=ov.__version__,
         precision=precision,
         shapes=shapes,
-        milliseconds=min(seconds) * 1e3,
+        milliseconds=trial.milliseconds,
         compared_with=compared_with,
-        largest_difference=worst,
-        mean_difference=mean,
+        largest_difference=trial.largest,
+        mean_difference=trial.mean,
         bytes=size,
         notes=notes,
         files=files,
+        sensitivity=report,
     )
+
+
+def _check_precision(job: _Job) -> None:
+    precision = job.card.engine.precision
+    if precision not in PRECISIONS:
+        raise BuildError(
+            f"engine.precision is {precision}; OpenVINO on a CPU runs {', '.join(PRECISIONS)}. "
+            "fp8 needs a GPU: use int8 here"
+        )
+    if precision == "int8" and len(job.tensors) < LEAST_TENSORS:
+        raise BuildError(
+            f"engine.precision int8 needs at least {LEAST_TENSORS} calibration pictures; there are "
+            f"{len(job.tensors)}. Set calibration.images to a folder of pictures or a recording of your cameras"
+        )
+
+
+def _precision_notes(ov: Any, card: ModelCard) -> tuple[str, ...]:
+    if card.engine.precision == "bf16":
+        if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return (
+                "this CPU has no bf16 instructions: the engine runs in fp32 here, in bf16 where there are some",
+            )
+        if card.engine.keep_precise:
+            return (
+                "engine.keep_precise has no effect on bf16 on a CPU: OpenVINO chooses operators by itself",
+            )
+    return ()
 
 
 def _save(ov: Any, model: Any, folder: Path, *, compress: bool) -> None:

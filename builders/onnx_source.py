@@ -177,9 +177,9 @@ def _read(path: Path) -> bytes:
                 raise ModelFileError(
                     f"{path} is larger than {MAX_MODEL_BYTES} bytes, the limit of the ONNX format"
                 )
-            start = file.read(_START_BYTES)
-            _check_start(path, start, info.st_size)
-            return start + file.read(MAX_MODEL_BYTES - len(start))
+            _check_start(path, file.read(_START_BYTES), info.st_size)
+            file.seek(0)
+            return file.read(info.st_size)
     except FileNotFoundError as error:
         raise ModelFileError(
             f"model file {path} does not exist; check the path or the card's 'source'"

@@ -117,7 +117,7 @@ RECOGNISED: list[tuple[str, Outputs, dict[str, Any], str, tuple[int, ...], int, 
     ("detect", NMS, {"labels": 80}, "efficient_nms", (0, 1, 2, 3), 80, {}),
     ("detect", [NMS[3], NMS[1], NMS[2], NMS[0]], {"labels": 3}, "efficient_nms", (3, 1, 2, 0), 3, {}),
     ("detect", RCNN, {"labels": 90}, "mask_rcnn", (0, 1, 2), 90, {"background": "first"}),
-    ("detect", [RCNN[0], RCNN[2], RCNN[1]], {"labels": ["__background__", "car"]}, "mask_rcnn", (0, 2, 1), 2,
+    ("detect", [RCNN[0], RCNN[2], ("numbers", (1, 100), "I64")], {"labels": ["__background__", "car"]}, "mask_rcnn", (0, 2, 1), 2,
      {"background": "none"}),
     ("segment", [*RCNN, ("masks", (1, 100, 1, 28, 28))], {"labels": 90}, "mask_rcnn", (0, 1, 2, 3), 90, {}),
     ("classify", [(1, 1000)], {}, "scores", (0,), 1000, {"activation": "softmax", "top": 5}),
@@ -282,7 +282,7 @@ def test_named_outputs_are_read_in_the_cards_order() -> None:
 
 def test_outputs_without_a_batch_are_said_to_be_so() -> None:
     outputs: Outputs = [
-        ("boxes", (None, 4)), ("labels", (None,), "INT64"), ("scores", (None,)), ("masks", (None, 1, 28, 28)),
+        ("boxes", (None, 4)), ("labels", (None,), "INT64"), ("scores", (None,)), ("masks", (None, None, None, None)),
     ]  # fmt: skip
     made = plan("segment", outputs, 90)
     assert (made.kind, made.outputs, made.batched) == ("mask_rcnn", (0, 1, 2, 3), False)

@@ -98,7 +98,7 @@ def _classes_and_scores(lists: Sequence[Indexed]) -> tuple[Indexed, Indexed] | N
     if len(lists) != 2:
         return None
     first, second = lists
-    whole = [output.element.startswith(("INT", "UINT")) for _, output in lists]
+    whole = [output.whole_numbers for _, output in lists]
     named = [any(word in output.name.lower() for word in ("class", "label", "cls")) for _, output in lists]
     by_type_or_name = whole if whole[0] != whole[1] else named
     return (first, second) if by_type_or_name[0] and not by_type_or_name[1] else (second, first)
@@ -161,7 +161,7 @@ def _masks(network: Network, boxes: Indexed, batched: bool) -> Indexed | None:
     rows = boxes[1].dims[1 if batched else 0]
     for item in network.outputs:
         dims = item[1].inner if batched else item[1].dims
-        if len(dims) in _MASK_RANKS and dims[0] == rows and dims[-1] is not None and dims[-1] == dims[-2]:
+        if len(dims) in _MASK_RANKS and dims[0] == rows and dims[-1] == dims[-2]:
             return item
     return None
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ _STRIDE_SETS = ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32), (8,), (1
 class OutputInfo:
     """One output of a network: dims at batch 1 and the card's input size, None where they depend on the picture.
 
-    element: ONNX's name of the data type.
+    element: ONNX's or OpenVINO's name of the data type, such as FLOAT or F32.
     """
 
     name: str
@@ -40,6 +41,11 @@ class OutputInfo:
         """The dimensions without the batch; () where one depends on the picture."""
         known = tuple(dim for dim in self.inner if dim is not None)
         return known if len(known) == len(self.inner) else ()
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether the values are integers."""
+        return re.fullmatch(r"(U?INT|[IU])\d+", self.element) is not None
 
     @property
     def text(self) -> str:

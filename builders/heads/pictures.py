@@ -95,7 +95,7 @@ def _read_class_map(network: Network) -> list[Reading]:
 def _orders(network: Network, output: OutputInfo) -> list[bool]:
     """Which orders of the dimensions have the input's aspect ratio: False (C, h, w), True (h, w, C)."""
     sizes = output.sizes
-    if len(sizes) != 3 or output.element.startswith(("INT", "UINT")):
+    if len(sizes) != 3 or output.whole_numbers:
         return []
     width, height = network.size
     orders = []
@@ -145,7 +145,7 @@ def _class_map_needs(network: Network) -> str:
 
 def _class_map_advice(network: Network) -> str:
     for _, output in network.outputs:
-        whole = output.element.startswith(("INT", "UINT")) or len(output.inner) == 2
+        whole = output.whole_numbers or len(output.inner) == 2
         if whole and output.inner[-2:] and len(output.inner) in (2, 3):
             return (
                 f"The output {output.name} {output.text} {output.element} seems to hold class numbers already "

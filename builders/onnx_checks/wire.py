@@ -30,38 +30,47 @@ class _Layout:
 
 def check_wire(content: bytes) -> None:
     """Raises WireError where the content is not one whole ONNX message, or has too many parts."""
-    open_messages: list[tuple[int, _Layout]] = [(len(content), _model_layout())]
+    layout, end = _model_layout(), len(content)
+    outer: list[tuple[int, _Layout]] = []  # end and layout of the messages around the one that is read
     position = fields = packed = 0
-    while open_messages:
-        end, layout = open_messages[-1]
-        if position >= end:
-            open_messages.pop()
-            continue
+    while True:
+        while position >= end:
+            if not outer:
+                return
+            end, layout = outer.pop()
         fields += 1
         if fields > MAX_FIELDS:
             raise WireError(f"it has more than {MAX_FIELDS} parts, which no vision network has")
-        tag, position = _varint(content, position, end)
+        tag, position = content[position], position + 1  # most tags and lengths are of one byte
+        if tag > 0x7F:
+            tag, position = _varint(content, position - 1, end)
         number, kind = tag >> 3, tag & 7
-        if kind == _BYTES:
-            length, position = _varint(content, position, end)
-            if length > end - position:
-                raise WireError(
-                    f"it is cut off: at byte {position} a part of {layout.name} claims {length} bytes, "
-                    f"{end - position} are left"
-                )
-            if number in layout.messages:
-                open_messages.append((position + length, layout.messages[number]))
-                if len(open_messages) > MAX_DEPTH:
-                    raise WireError(f"its parts are nested more than {MAX_DEPTH} deep")
-                continue
-            packed += length if number in layout.packed else 0
+        if kind != _BYTES:
+            position = _skip(content, position, end, kind, number)
+            continue
+        length = content[position] if position < end else 0x80
+        position += 1
+        if length > 0x7F:
+            length, position = _varint(content, position - 1, end)
+        if length > end - position:
+            raise WireError(
+                f"it is cut off: at byte {position} a part of {layout.name} claims {length} bytes, "
+                f"{end - position} are left"
+            )
+        inner = layout.messages.get(number)
+        if inner is not None:
+            outer.append((end, layout))
+            if len(outer) > MAX_DEPTH:
+                raise WireError(f"its parts are nested more than {MAX_DEPTH} deep")
+            end, layout = position + length, inner
+            continue
+        if number in layout.packed:
+            packed += length
             if packed > MAX_PACKED_BYTES:
                 raise WireError(
                     f"it has more than {MAX_PACKED_BYTES} bytes of whole numbers; save them as raw data"
                 )
-            position += length
-        else:
-            position = _skip(content, position, end, kind, number)
+        position += length
 
 
 def _skip(content: bytes, position: int, end: int, kind: int, number: int) -> int:

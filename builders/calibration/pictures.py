@@ -53,7 +53,11 @@ class PictureSource:
 
 
 def calibration_pictures(
-    spec: Path | None, count: int, source: PictureSource | None = None, *, target: tuple[int, int] | None = None
+    spec: Path | None,
+    count: int,
+    source: PictureSource | None = None,
+    *,
+    target: tuple[int, int] | None = None,
 ) -> Iterator[Picture]:
     """At most `count` pictures, uint8 RGB of shape (height, width, 3), spread evenly over what is there.
 

@@ -16,7 +16,21 @@ from sightline.frame import MAX_PIXELS
 MOST_FRAMES_READ = 200_000
 """A recording without a length is read up to here."""
 # Recordings of cameras; playlists and formats that fetch other files or addresses are not opened.
-CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "flv", "h264", "hevc", "mjpeg", "ogg", "mkv")
+CONTAINERS = (
+    "mov",
+    "mp4",
+    "matroska",
+    "webm",
+    "avi",
+    "mpegts",
+    "mpeg",
+    "flv",
+    "h264",
+    "hevc",
+    "mjpeg",
+    "ogg",
+    "mkv",
+)
 
 
 def video_frames(path: Path, count: int) -> Iterator[NDArray[np.uint8] | str]:
@@ -125,7 +139,9 @@ def _by_reading(av: Any, container: Any, stream: Any, count: int) -> Iterator[ND
 
 def _pixels(frame: Any) -> NDArray[np.uint8] | str:
     if frame.width * frame.height > MAX_PIXELS:
-        return f"it has {frame.width}x{frame.height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels are taken"
+        return (
+            f"it has {frame.width}x{frame.height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels are taken"
+        )
     picture: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     return picture
 

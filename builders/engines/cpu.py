@@ -78,19 +78,24 @@ def in_own_thread(work: Callable[[threading.Event], _T]) -> _T:
             raise
 
 
-def until_cancelled(tensors: Sequence[Floats], cancelled: threading.Event) -> Iterator[Floats]:
+def until_cancelled(tensors: Sequence[Floats], cancelled: threading.Event | None = None) -> Iterator[Floats]:
     """The tensors as (1, 3, height, width), until the event is set: then Cancelled is raised."""
     for tensor in tensors:
-        if cancelled.is_set():
+        if cancelled is not None and cancelled.is_set():
             raise Cancelled
         yield np.ascontiguousarray(tensor, dtype=np.float32).reshape(1, *tensor.shape[-3:])
+
+
+def picked(tensors: Sequence[Floats], count: int) -> list[Floats]:
+    """At most `count` of the tensors, evenly spread."""
+    places = np.linspace(0, len(tensors) - 1, min(len(tensors), count)).round().astype(int)
+    return [tensors[int(place)] for place in places]
 
 
 def trial_tensors(card: ModelCard, tensors: Sequence[Floats]) -> list[Floats]:
     """What an engine is tried with, float32 of shape (1, 3, height, width): real pictures, else random ones."""
     if len(tensors):
-        picked = np.linspace(0, len(tensors) - 1, min(len(tensors), _COMPARED_TENSORS)).round().astype(int)
-        return list(until_cancelled([tensors[int(index)] for index in picked], threading.Event()))
+        return list(until_cancelled(picked(tensors, _COMPARED_TENSORS)))
     width, height = card.input.size
     generator = np.random.default_rng(0)
     mean = np.asarray(card.input.mean, np.float32).reshape(3, 1, 1)

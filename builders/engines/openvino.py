@@ -134,7 +134,7 @@ def _write(job: _Job, cancelled: threading.Event) -> Engine:
             progress=job.progress,
             cancelled=cancelled,
         )
-        model, notes = quantized.model, (*notes, *quantized.notes)
+        model, notes = quantized.model, (*notes, quantized.note)
         report = quantized.report.as_dict() if quantized.report else None
     _save(ov, model, folder, compress=precision != "fp32")
     engine = open_engine(folder / ENGINE_FILE, precision)

@@ -14,12 +14,16 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from sightline.builders.engines.cpu import Floats, Progress, first_lines, until_cancelled
+from sightline.builders.engines.cpu import (
+    Floats,
+    Progress,
+    first_lines,
+    picked,
+    until_cancelled,
+)
+from sightline.builders.engines.int8_search import Int8Model, search_int8
 from sightline.builders.precision.graph import chosen_nodes, model_from_bytes
 from sightline.builders.precision.running import onnx_runner
 from sightline.builders.precision.sensitivity import (
@@ -40,18 +44,6 @@ _HEAVY_OPERATIONS = (
     "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul",
 )  # fmt: skip
 _CHECKING_PICTURES = 12
-_TRIALS = 4
-
-
-@dataclass(frozen=True)
-class Int8Model:
-    """model: an openvino.Model. report: what each layer costs, where layers had to be left in higher precision."""
-
-    model: Any
-    error: float
-    kept: tuple[str, ...]
-    report: SensitivityReport | None
-    notes: tuple[str, ...]
 
 
 def int8_model(
@@ -68,43 +60,9 @@ def int8_model(
 
     Raises BuildError where that is not reached, or the quantizer fails.
     """
-    quantizer = _Quantizer(model, onnx, card, tensors, metric, progress, cancelled)
     allowed = card.calibration.allowed_drop
-    candidate, error = quantizer.trial(())
-    if error <= allowed:
-        note = f"int8: error {error:.3%}, allowed {allowed:.3%}; all layers are in int8"
-        return Int8Model(candidate, error, (), None, (note,))
-    report = quantizer.ranking(allowed)
-    order = [name for layer in report.layers for name in layer.names]
-    count = max(1, len(report.kept))
-    for _ in range(_TRIALS):
-        kept = tuple(order[:count])
-        candidate, error_now = quantizer.trial(kept)
-        if error_now <= allowed:
-            note = (
-                f"int8: error {error_now:.3%}, allowed {allowed:.3%}; {len(kept)} of {len(order)} layers are in fp32 "
-                f"(with none it was {error:.3%})"
-            )
-            return Int8Model(
-                candidate, error_now, kept, _as_done(report, kept, error, error_now, allowed), (note,)
-            )
-        if count >= len(order):
-            break
-        count = min(2 * count, len(order))
-    raise BuildError(
-        f"int8 costs {error_now:.2%} of agreement even with {len(kept)} of {len(order)} layers in fp32; "
-        f"calibration.allowed_drop is {allowed:.2%}. Use engine.precision: fp16, or calibrate with pictures of your "
-        "own cameras (calibration.images)"
-    )
-
-
-def _as_done(
-    report: SensitivityReport, kept: Sequence[str], error_all: float, error: float, allowed: float
-) -> SensitivityReport:
-    """The ranking with what was kept in this engine, and this engine's errors."""
-    chosen = set(kept)
-    layers = tuple(replace(layer, kept=layer.names[0] in chosen) for layer in report.layers)
-    return replace(report, layers=layers, error_all=error_all, error=error, within=error <= allowed)
+    quantizer = _Quantizer(model, onnx, card, tensors, metric, progress, cancelled)
+    return search_int8(quantizer.trial, lambda: quantizer.ranking(allowed), allowed)
 
 
 class _Quantizer:
@@ -125,8 +83,7 @@ class _Quantizer:
         self._tensors, self._progress, self._cancelled = tensors, progress, cancelled
         self._metric = metric or mean_field_error
         self._given_metric = metric
-        picked = np.linspace(0, len(tensors) - 1, min(len(tensors), _CHECKING_PICTURES)).round().astype(int)
-        self._pictures = list(until_cancelled([tensors[int(index)] for index in picked], cancelled))
+        self._pictures = list(until_cancelled(picked(tensors, _CHECKING_PICTURES), cancelled))
         reference = onnx_runner(onnx)
         self._wanted = [reference(picture) for picture in self._pictures]
         network = model_from_bytes(onnx)

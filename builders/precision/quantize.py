@@ -32,7 +32,7 @@ from sightline.builders.precision.graph import (
     weight_array,
     with_opset,
 )
-from sightline.builders.precision.running import import_onnxruntime
+from sightline.builders.stages.cpu_engine import import_onnxruntime
 from sightline.errors import BuildError
 
 if TYPE_CHECKING:
@@ -130,12 +130,27 @@ def quantized_for_cpu(
     tensors: Sequence[Floats],
     *,
     keep_precise: Collection[str] = (),
+    kept: Collection[str] = (),
     progress: Progress | None = None,
 ) -> ModelProto:
-    """The network in int8 as ONNX Runtime's CPU kernels like it: activations unsigned, outputs quantized too."""
+    """The network in int8 as ONNX Runtime's CPU kernels like it: activations unsigned, outputs quantized too.
+
+    keep_precise: the card's; kept: names of further layers that stay in fp32.
+    """
     plain = prepared(onnx)
-    keep = _kept_names(onnx, plain, keep_precise) | _decoding_tail(plain)
-    return _quantized(plain, tensors, keep, None, _CPU, unsigned=True, progress=progress)
+    keep = _kept_names(onnx, plain, keep_precise) | _decoding_tail(plain) | set(kept)
+    return _quantized(
+        plain, tensors, keep, None, _CPU, unsigned=True, progress=progress, reduce_range=_saturates()
+    )
+
+
+def _saturates() -> bool:
+    """Whether this CPU adds two products in 16 bits, so that weights need one bit less: x86 before VNNI."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return "avx2" in flags and not flags & {"avx512_vnni", "avx_vnni"}
 
 
 def prepared(onnx: bytes) -> ModelProto:
@@ -171,6 +186,7 @@ def _quantized(
     *,
     unsigned: bool,
     progress: Progress | None,
+    reduce_range: bool = False,
 ) -> ModelProto:
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -191,6 +207,7 @@ def _quantized(
                     per_channel=True,
                     activation_type=QuantType.QUInt8 if unsigned else QuantType.QInt8,
                     weight_type=QuantType.QInt8,
+                    reduce_range=reduce_range,
                     nodes_to_exclude=sorted(keep),
                     calibrate_method=CalibrationMethod.MinMax,
                     extra_options=options,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs an OpenVINO engine with one thread: what the builder, the bench and the native stage's tests share."""
+"""Runs an engine with one thread, OpenVINO or ONNX Runtime: what stages, builder, bench and tests share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sightline.errors import MissingDependencyError
 
 ENGINE_FILE = "model.xml"
+ONNX_FILE = "model.onnx"
+_ERRORS_ONLY = 3
 
 # One thread an instance. Pinning is off: each process would pin itself to the same first core.
 SETTINGS: dict[str, Any] = {
@@ -73,3 +75,49 @@ class CpuEngine:
 def open_engine(path: Path, precision: str = "fp32") -> CpuEngine:
     """Compile the engine file for one thread. precision: the card's. Raises RuntimeError where OpenVINO cannot."""
     return CpuEngine(path, precision)
+
+
+def import_onnxruntime() -> Any:
+    """The onnxruntime package. Raises MissingDependencyError."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the package 'onnxruntime' is not installed; run: pip install 'sightline[precision]'"
+        ) from error
+    return onnxruntime
+
+
+def onnx_session(onnx: bytes | str, *, threads: int = 0, exact: bool = False) -> Any:
+    """An InferenceSession on the CPU. onnx: content, or the path of a file. threads: 0 takes all cores.
+
+    exact: leave out the optimisations that change answers (those of 1.32 break Q/DQ pairs of fp8 numbers).
+    Raises RuntimeError where ONNX Runtime refuses the model.
+    """
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if exact:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    if threads == 1:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        raise RuntimeError(f"ONNX Runtime cannot load the network: {str(error)[:400]}") from error
+
+
+class OnnxEngine:
+    """An ONNX Runtime session that takes one image a run."""
+
+    def __init__(self, path: Path) -> None:
+        self._session = onnx_session(str(path), threads=1)
+        self._input = self._session.get_inputs()[0].name
+        self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+
+    def run(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Outputs for one image, float32 of shape (1, 3, height, width); the arrays are the caller's."""
+        outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: image})
+        return outputs

@@ -256,17 +256,24 @@ def _triangle(pictures: Any, sides: Any, begin: Any, end: Any, shown: Any) -> An
     shape = fn.cast(math.ceil(end), dtype=types.INT32) + reach - start
     low, high = begin - _single(start), end - _single(start)
     window = _window(pictures, start, shape, [0, 1])
-    zero = _constant([0.0], types.FLOAT)
-    one = zero + 1.0
-    weights = []
-    for axis, spread in ((0, [-1, 1, 1]), (1, [1, -1, 1])):
-        part = slice(axis, axis + 1)
-        ones = fn.full(1.0, shape=fn.cast(sides[part], dtype=types.INT32))
-        strip = fn.reshape(_window(ones, start[part], shape[part], [0]), shape=spread, layout="HWC")
-        pair = [(low[part], zero), (high[part], one), (shown[part], one)]
-        ends = [fn.cat(*(edge if axis == 0 else edge[::-1])) for edge in pair]
-        weights.append(_bilinear(strip, *ends, antialias=True))
-    return _bilinear(window, low, high, shown, antialias=True) / (weights[0] * weights[1])
+    weights = _edge_weights(sides, start, shape, 0, (low, high, shown))
+    weights = weights * _edge_weights(sides, start, shape, 1, (low, high, shown))
+    return _bilinear(window, low, high, shown, antialias=True) / weights
+
+
+def _edge_weights(sides: Any, start: Any, shape: Any, axis: int, view: tuple[Any, Any, Any]) -> Any:
+    """What the triangle along one axis makes of a picture of ones in a frame of zeros, (h, w, 1).
+
+    As large as the picture, although its rows or columns are all the same: DALI 2.4 calculates with wrong memory where
+    in one batch an operand of some items, not of all, is a single number.
+    """
+    part = slice(axis, axis + 1)
+    ones = fn.full(1.0, shape=fn.cast(sides[part], dtype=types.INT32))
+    strip = _window(ones, start[part], shape[part], [0])
+    strip = fn.reshape(strip, shape=[-1, 1, 1] if axis == 0 else [1, -1, 1], layout="HWC")
+    mine = _constant([1.0 - axis, float(axis)], types.FLOAT)
+    low, high, shown = view
+    return _bilinear(strip, low * mine, high * mine + (1.0 - mine), shown, antialias=True)
 
 
 def _window(pictures: Any, start: Any, shape: Any, axes: list[int]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.grpc
 from numpy.typing import NDArray
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -22,6 +23,8 @@ from sightline.builders import repository_from_card
 from sightline.card import card_from_dict
 from sightline.cli import app
 from sightline.clients import AsyncClient, Client
+from sightline.clients._answers import question
+from sightline.clients._wire import Description
 from sightline.clients.draw import class_colour
 from sightline.deploy import LocalServer
 from sightline.deploy.local.canary import Canary
@@ -309,6 +312,74 @@ async def test_the_asyncio_client_knows_every_task(server: LocalServer) -> None:
         assert [type(one).__name__ for one in batch] == ["Classification", "BadInputError"]
         with pytest.raises(BadInputError, match=r"call embed\(\)"):
             await client.detect("quarters", plain((0, 0, 0)))
+
+
+# ---------------------------------------------------------------- the wire contract, spoken by a plain tritonclient
+
+
+OUTPUTS: dict[str, dict[str, tuple[str, list[int]]]] = {
+    "colours": {"SCORES": ("FP32", [-1]), "CLASSES": ("INT32", [-1])},
+    "quarters": {"EMBEDDING": ("FP32", [12])},
+    "channels": {"CLASS_MAP": ("UINT8", [-1, -1])},
+    "rects": {
+        "COUNT": ("INT32", [1]),
+        "BOXES": ("FP32", [-1, 4]),
+        "SCORES": ("FP32", [-1]),
+        "CLASSES": ("INT32", [-1]),
+        "MASKS": ("STRING", [-1]),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def triton(server: LocalServer) -> Iterator[tritonclient.grpc.InferenceServerClient]:
+    with tritonclient.grpc.InferenceServerClient(server.grpc_address) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_both_ensembles_have_the_tensors_of_the_task(
+    triton: tritonclient.grpc.InferenceServerClient, name: str
+) -> None:
+    for model in (name, f"{name}_frames"):
+        config = triton.get_model_config(model, as_json=True)["config"]
+        found = {
+            item["name"]: (item["data_type"].removeprefix("TYPE_"), [int(dim) for dim in item["dims"]])
+            for item in config["output"]
+        }
+        assert found == {**OUTPUTS[name], "ERROR": ("STRING", [1])}
+        assert json.loads(config["parameters"]["sightline"]["string_value"])["task"] == MODELS[name]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_bad_picture_in_a_request_fails_alone(
+    triton: tritonclient.grpc.InferenceServerClient, opened: dict[str, Client], name: str
+) -> None:
+    pictures = [rectangle(), np.full((50, 900, 3), 255, np.uint8)]
+    files = [file_of(pictures[0]), b"no picture", file_of(pictures[1])]
+    batch = np.zeros((3, max(map(len, files))), np.uint8)
+    for row, file in zip(batch, files, strict=True):
+        row[: len(file)] = np.frombuffer(file, np.uint8)
+    tensor = tritonclient.grpc.InferInput("IMAGE", list(batch.shape), "UINT8")
+    tensor.set_data_from_numpy(batch)
+    result = triton.infer(name, [tensor], client_timeout=30)
+    answer = {output: result.as_numpy(output) for output in (*OUTPUTS[name], "ERROR")}
+    sizes = {0: (768, 448), 2: (900, 50)}
+    asked = question(name, Description((), 0, MODELS[name]), "infer")
+    first, second, third = asked.results(answer, sizes.__getitem__)
+    assert isinstance(second, BadInputError)
+    assert "not a JPEG, PNG or WebP" in str(second)
+    for one, picture in ((first, pictures[0]), (third, pictures[1])):
+        assert_same(one, opened["grpc"].infer(name, file_of(picture)))
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Two results of one picture."""
+    assert type(one) is type(other)
+    names = {Detections: ("boxes", "scores", "classes"), Classification: ("scores", "classes")}
+    for field in names.get(type(one), ("classes",) if isinstance(one, ClassMap) else ("vector",)):
+        np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+    assert getattr(one, "masks", None) == getattr(other, "masks", None)
 
 
 # ---------------------------------------------------------------- shared memory

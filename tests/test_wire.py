@@ -115,7 +115,7 @@ def test_an_ensemble_has_the_tensors_of_the_contract(
 
 
 def test_all_stages_are_loaded_under_their_names(client: triton.InferenceServerClient) -> None:
-    for suffix in ("", "_frames", "_decode", "_letterbox", "_network", "_postprocess"):
+    for suffix in ("", "_frames", "_v1_decode", "_v1_letterbox", "_v1_network", "_v1_postprocess"):
         assert client.is_model_ready(f"planted{suffix}")
 
 
@@ -264,7 +264,7 @@ def test_wrong_shapes_types_and_names_are_refused_and_the_server_lives(
 ) -> None:
     with pytest.raises(triton.InferenceServerException):
         ask(client, model, **tensors)
-    assert client.is_model_ready("planted_network")
+    assert client.is_model_ready("planted_v1_network")
 
 
 # ---------------------------------------------------------------- batches and many clients at once

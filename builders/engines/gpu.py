@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,6 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 from sightline.builders.engines.gpu_cuda import Cuda, open_cuda
 from sightline.builders.engines.gpu_query import GpuInfo, find_gpus
 from sightline.errors import MissingDependencyError, SightlineError
+
+_Buffer = TypeVar("_Buffer", bound="DeviceBuffer")
 
 
 class Gpu:
@@ -103,7 +105,7 @@ class DeviceBuffer:
             self._gpu.cuda.free(self.address)
             self.address = 0
 
-    def __enter__(self) -> DeviceBuffer:
+    def __enter__(self: _Buffer) -> _Buffer:
         return self
 
     def __exit__(

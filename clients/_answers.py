@@ -17,6 +17,7 @@ from sightline.results import Classification, ClassMap, Detections, Embedding, R
 
 EMBEDDING_VALUES = 4_096  # for which there is room in a region; longer ones come over the socket
 UNUSABLE = "the server could not use this image"
+NO_ANSWER = "the model gave no answer for this image"  # its outputs are not numbers
 
 Sizes = Callable[[int], tuple[int, int]]
 """Width and height of the picture of an item, pixels; may raise BadInputError."""
@@ -84,7 +85,7 @@ def detections_from_answer(answer: Answer, labels: tuple[str, ...]) -> list[Dete
     results: list[Detections | BadInputError] = []
     for item, count in enumerate(counts[:, 0].tolist()):
         if count == -1:
-            results.append(BadInputError(_item_error(answer, item) or UNUSABLE))
+            results.append(BadInputError(_item_error(answer, item) or NO_ANSWER))
         elif 0 <= count <= rows:
             results.append(
                 Detections(boxes[item, :count], scores[item, :count], classes[item, :count], labels)
@@ -131,7 +132,7 @@ def _classify(answer: Answer, labels: tuple[str, ...], _: Sizes) -> list[Result 
     results: list[Result | BadInputError] = []
     for item, ids in enumerate(classes):
         there = ids >= 0
-        why = _item_error(answer, item) or ("" if there.any() else "the model gave no class for this image")
+        why = _item_error(answer, item) or ("" if there.any() else NO_ANSWER)
         results.append(BadInputError(why) if why else Classification(scores[item, there], ids[there], labels))
     return results
 
@@ -157,10 +158,11 @@ def _embed(answer: Answer, _: tuple[str, ...], __: Sizes) -> list[Result | BadIn
     vectors = _output(answer, "EMBEDDING", np.float32, 2)
     if not vectors.shape[1] or not np.isfinite(vectors).all():
         raise ProtocolError(f"EMBEDDING of shape {vectors.shape} must have finite values")
-    errors = [_item_error(answer, item) for item in range(len(vectors))]
-    return [
-        BadInputError(why) if why else Embedding(vector) for why, vector in zip(errors, vectors, strict=True)
-    ]
+    results: list[Result | BadInputError] = []
+    for item, vector in enumerate(vectors):
+        why = _item_error(answer, item) or ("" if vector.any() else NO_ANSWER)
+        results.append(BadInputError(why) if why else Embedding(vector))
+    return results
 
 
 def _output(answer: Answer, name: str, dtype: type[np.generic], dimensions: int) -> NDArray[Any]:

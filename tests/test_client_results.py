@@ -193,7 +193,7 @@ def test_classes_end_at_the_first_that_is_none() -> None:
     assert isinstance(first, Classification)
     assert [one.class_id for one in first] == [2, 0]
     assert (type(second), str(second)) == (BadInputError, "cut off")
-    assert (type(third), str(third)) == (BadInputError, "the model gave no class for this image")
+    assert (type(third), str(third)) == (BadInputError, "the model gave no answer for this image")
 
 
 def test_class_maps_are_cut_to_their_pictures() -> None:
@@ -214,10 +214,17 @@ def test_class_maps_are_cut_to_their_pictures() -> None:
 
 
 def test_a_bad_item_has_no_embedding() -> None:
-    answer = {"EMBEDDING": np.eye(2, 3, dtype=np.float32), "ERROR": texts([b""], [b"[bad_image]"])}
-    first, second = asked("embed").results(answer, sizes)
+    vectors = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
+    answer = {"EMBEDDING": vectors, "ERROR": texts([b""], [b"[bad_image]"], [b""])}
+    first, second, third = asked("embed").results(answer, sizes)
     assert isinstance(first, Embedding)
     assert str(second) == "the server could not use this image"
+    assert str(third) == "the model gave no answer for this image"
+
+
+def test_an_item_without_an_answer_and_without_words() -> None:
+    (one,) = asked("detect").results({**boxes_answer([-1], 0), "ERROR": texts([b""])}, sizes)
+    assert str(one) == "the model gave no answer for this image"
 
 
 @pytest.mark.parametrize(

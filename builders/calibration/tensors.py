@@ -47,7 +47,8 @@ class CalibrationSet(Sequence[Floats]):
     def __getitem__(self, index: int | slice) -> Floats | Sequence[Floats]:
         if isinstance(index, slice):
             return CalibrationSet(self.data[index], self.origin, self.found, self.skipped)
-        return self.data[index]
+        tensor: Floats = self.data[index]
+        return tensor
 
     def __iter__(self) -> Iterator[Floats]:
         return iter(self.data)

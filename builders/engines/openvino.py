@@ -25,6 +25,7 @@ from sightline.builders.engines.cpu import (
     trial_tensors,
     try_engine,
 )
+from sightline.builders.precision.graph import named_nodes
 from sightline.builders.stages.cpu_engine import ENGINE_FILE, import_openvino, open_engine
 from sightline.errors import BuildError, ModelFileError
 
@@ -119,7 +120,7 @@ def _write(job: _Job, cancelled: threading.Event) -> Engine:
     ov = import_openvino()
     card, folder, precision = job.card, job.folder, job.card.engine.precision
     _check_precision(job)
-    model = read_network(job.onnx, card)
+    model = read_network(named_nodes(job.onnx) if precision == "int8" else job.onnx, card)
     shapes = _output_shapes(model)
     notes, report = _precision_notes(ov, card), None
     if precision == "int8":

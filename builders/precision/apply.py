@@ -70,7 +70,7 @@ def onnx_in_precision(
     if precision == "fp32":
         return PrecisionResult(onnx, precision)
     given = tensors if tensors is not None else ()
-    if precision in ("fp16", "bf16"):
+    if precision == "fp16" or precision == "bf16":
         variants = cast_variants(onnx, precision, keep_precise)
     elif len(given) < _FEW_PICTURES:
         raise BuildError(

@@ -44,6 +44,11 @@ def model_from_bytes(content: bytes) -> ModelProto:
     return model
 
 
+def named_nodes(content: bytes) -> bytes:
+    """The model with the node names that keep_precise and the sensitivity report speak of."""
+    return bytes(model_from_bytes(content).SerializeToString())
+
+
 def _name_nodes(graph: GraphProto) -> None:
     """Names that are missing or repeated are made from the operator and the first output, which is unique."""
     taken: set[str] = set()

@@ -70,7 +70,7 @@ class QuantizedGraph:
     def model(self, kept: Collection[str] = ()) -> ModelProto:
         """A copy in which the layers in `kept` are as they were."""
         onnx = import_onnx()
-        model = onnx.ModelProto()
+        model: ModelProto = onnx.ModelProto()
         model.CopyFrom(self.full)
         if kept:
             self._restore(model, set(kept))

@@ -190,10 +190,8 @@ class _Measurement:
             errors.append(first if group == layers[:1] else self._alone(group))
             if self._progress:
                 self._progress("layers", index + 1, len(groups))
-        order = sorted(
-            range(len(groups)), key=lambda i: -1.0 if errors[i] is None else errors[i], reverse=True
-        )
-        return [groups[i] for i in order], [errors[i] for i in order]
+        ranked = sorted(zip(groups, errors, strict=True), key=_cost, reverse=True)
+        return [names for names, _ in ranked], [error for _, error in ranked]
 
     def _alone(self, group: Sequence[str]) -> float:
         return self._error([name for name in self._variants.layers if name not in group], quick=True)
@@ -212,3 +210,7 @@ class _Measurement:
             if self._progress:
                 self._progress("layers kept", middle, len(groups))
         return tuple(name for group in groups[:high] for name in group), best
+
+
+def _cost(item: tuple[tuple[str, ...], float | None]) -> float:
+    return -1.0 if item[1] is None else item[1]

@@ -46,15 +46,15 @@ class Variants:
         emulated: what is fp16 or bf16 is float32 rounded to it, so that every CPU can run it. rest_too: of a quantized
         network; False leaves what is not quantized in fp32, which is made and run much faster.
         """
-        if self.quantized is not None:
-            model = self.quantized.model(kept)
-            present = {node.name for node in model.graph.node} | {node.op_type for node in model.graph.node}
-            keep = [name for name in self.keep_precise if name in present]
-            if self.rest == "fp32" or not rest_too:
-                return model
-        else:
+        if self.quantized is None:
             model = model_from_bytes(self.plain)
             keep = [*self.keep_precise, *kept]
+        else:
+            model = self.quantized.model(kept)
+            present = {name for node in model.graph.node for name in (node.name, node.op_type)}
+            keep = [name for name in self.keep_precise if name in present]
+        if self.rest == "fp32" or (self.quantized is not None and not rest_too):
+            return model
         return cast_graph(model, self.rest, keep, emulated=emulated).model
 
     def operators(self) -> dict[str, str]:

@@ -52,17 +52,28 @@ def _end_to_end(network: Network, rows: Indexed, prototypes: Indexed | None, ext
     sure = network.note("end2end") is True or (seen is not None and bool(seen.tail & _SORTED)) or bool(extra)
     found = f"{output.text} and {prototypes[1].text}" if prototypes else output.text
     masks = f", {extra} mask coefficients" if extra else ""
+    flags = _centre_rows(network) or _flags(network)
+    kind = "RT-DETR with its choice of rows inside" if flags else "YOLOv10/26 or an export with NMS"
+    options = "".join(f", {name}: true" for name in flags)
     return Reading(
         kind="end_to_end",
         outputs=(index, prototypes[0]) if prototypes else (index,),
         classes=None,
         wanted=f"rows of {_ROW + extra} values",
         found=found,
-        why=f"outputs {found}: rows of box, score and class as YOLOv10/26 or an export with NMS{masks}",
+        why=f"outputs {found}: rows of box, score and class as {kind}{masks}",
         certainty=3 if sure else 1,
-        line="head: end_to_end",
-        parameters={**({"extra": "masks", "extra_values": extra} if extra else {}), **_flags(network)},
+        line=f"head: {{kind: end_to_end{options}}}" if options else "head: end_to_end",
+        parameters={**({"extra": "masks", "extra_values": extra} if extra else {}), **flags},
     )
+
+
+def _centre_rows(network: Network) -> dict[str, Any]:
+    """Ultralytics 8.4 exports RT-DETR as rows whose boxes are centre x, y, width, height in 0..1."""
+    named = "rtdetr" in str(network.metadata.get("description", "")).lower().replace("-", "")
+    if network.head is None and (named or "GridSample" in network.evidence.operators):
+        return {"normalised": True, "centre_form": True}
+    return {}
 
 
 def _end_to_end_needs(network: Network) -> str:

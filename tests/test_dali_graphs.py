@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ def noise(rng: np.random.Generator, sizes: Sequence[tuple[int, int]]) -> list[Fr
     return frames
 
 
+@lru_cache(maxsize=4)
 def scene(width: int, height: int, kind: PixelFormat = PixelFormat.RGB) -> Frame:
     picture, _ = Scene(3, size=(width, height)).frame(2.0)
     return Frame.from_rgb(picture) if kind is PixelFormat.RGB else Frame.from_rgb(picture[..., ::-1].copy())

@@ -26,7 +26,7 @@ class TritonPythonModel(PictureStage):
         """Make the pipeline, of one picture at a time and one thread: the instances share the cores."""
         warnings.simplefilter("ignore")
         super().prepare(args)
-        self.card_input: dict[str, Any] = {"size": self.size, **self.letterbox}
+        self.card_input: dict[str, Any] = {"size": self.size, **self.parameters["letterbox"]}
         self.pictures = DaliPictures(self.card_input, "decode", batch=1, threads=1)
 
     def answer(self, request: Any) -> Outputs:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The process in which TensorFlow works: `python -m sightline.builders.sources.keras_worker`, driven by keras_process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sightline.builders.sources import keras_wire
+from sightline.errors import BuildError, SightlineError
+
+OPSET = 17
+_REASON_CHARACTERS = 500
+
+
+def main() -> None:
+    """Answer messages until the builder closes the pipe."""
+    requests, answers = _pipes()
+    original: Any = None
+    while True:
+        try:
+            head, blocks = keras_wire.receive(requests)
+        except EOFError:
+            return
+        try:
+            if "load" in head:
+                original = _load(head["load"], answers)
+            else:
+                images = keras_wire.array_of(blocks[0])
+                keras_wire.send(answers, {}, [keras_wire.block_of(output) for output in original.run(images)])
+        except SightlineError as error:
+            keras_wire.send(answers, {"error": str(error), "kind": type(error).__name__})
+        except Exception as error:  # TensorFlow raises all sorts
+            text = f"TensorFlow failed: {type(error).__name__}: {first_lines(error)}"
+            keras_wire.send(answers, {"error": text, "kind": "BuildError"})
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Both pipes for ourselves: what libraries print goes to the standard error, what they read is empty."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests, answers
+
+
+def _load(order: dict[str, Any], answers: BinaryIO) -> Any:
+    from sightline.builders.sources import keras_load
+
+    def report(text: str) -> None:
+        keras_wire.send(answers, {"progress": text})
+
+    path, size = Path(order["path"]), (int(order["size"][0]), int(order["size"][1]))
+    if path.is_dir():
+        original = keras_load.load_saved_model(path, size, order["signature"], order["branch"], report)
+    else:
+        original = keras_load.load_keras(path, size, order["branch"], report)
+    report("export: tf2onnx")
+    content = _onnx(original)
+    head = {
+        "origin": original.origin,
+        "defaults": original.defaults,
+        "channels_last": original.channels_last,
+    }
+    keras_wire.send(answers, head, [content])
+    return original
+
+
+def _onnx(original: Any) -> bytes:
+    """The original's function by tf2onnx: opset 17, in the layout of the original."""
+    import numpy as np
+
+    if not hasattr(np, "object"):  # tf2onnx looks types up by names that numpy no longer has
+        np.object = object  # type: ignore[attr-defined]
+    import tf2onnx
+
+    try:
+        model, _ = tf2onnx.convert.from_function(
+            original.function, input_signature=original.signature, opset=OPSET
+        )
+    except Exception as error:  # tf2onnx raises all sorts
+        raise BuildError(
+            f"{original.origin} could not be exported to ONNX by tf2onnx: {first_lines(error)}. "
+            "Layers without counterpart in ONNX must be replaced before"
+        ) from error
+    return bytes(model.SerializeToString())
+
+
+def first_lines(error: Exception) -> str:
+    """The beginning of an error's text on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:4])[:_REASON_CHARACTERS]
+
+
+if __name__ == "__main__":
+    main()
+    sys.stdout.flush()
+    os._exit(0)  # TensorFlow's threads are not waited for

@@ -57,12 +57,17 @@ def question(model: str, description: Description, method: str) -> Question:
     task = description.task or ("detect" if method == "infer" else method)
     if task not in _TASKS:
         known = ", ".join(_TASKS)
-        raise BadInputError(f"model {model} is a {task} model; this version reads {known}")
+        raise BadInputError(f"model {model} is {a_model_of(task)}; this version reads {known}")
     if method in (task, "infer"):
         return Question(model, task, description)
     if (method, task) == ("detect", "segment"):
         return Question(model, method, description, is_whole=False)
-    raise BadInputError(f"model {model} is a {task} model; call {task}()")
+    raise BadInputError(f"model {model} is {a_model_of(task)}; call {task}()")
+
+
+def a_model_of(task: str) -> str:
+    """Such as 'an embed model'."""
+    return f"{'an' if task[:1] in 'aeiou' else 'a'} {task} model"
 
 
 def detections_from_answer(answer: Answer, labels: tuple[str, ...]) -> list[Detections | BadInputError]:

@@ -81,7 +81,6 @@ def infer(
     if protocol not in ("grpc", "http"):
         raise typer.BadParameter(f"--protocol is {protocol!r}; it must be grpc or http")
     paths = _image_files(images)
-    targets = _targets(paths, draw)
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -89,6 +88,7 @@ def infer(
     with Client(server, protocol=protocol, timeout_seconds=timeout) as client:  # type: ignore[arg-type]
         # An absent server, an unknown model and options that do not suit it end everything here.
         _check_options(model, client.task(model), draw, score, like)
+        targets = _targets(paths, draw)
         view.like = client.embed(model, like) if like else None
         with _progress(errors, len(paths), as_json) as step:
             for path, outcome in zip(paths, client.infer_each(model, paths), strict=True):
@@ -169,14 +169,16 @@ class _View:
 
 
 def _check_options(model: str, task: str, draw: Path | None, score: float, like: Path | None) -> None:
+    from sightline.clients._answers import a_model_of
     from sightline.errors import BadInputError
 
+    kind = a_model_of(task)
     if like is not None and task not in ("", "embed"):
-        raise BadInputError(f"--like is for models that embed; {model} is a {task} model")
+        raise BadInputError(f"--like is for models that embed; {model} is {kind}")
     if draw is not None and task == "embed":
-        raise BadInputError(f"--draw has nothing to draw: {model} is an embed model")
+        raise BadInputError(f"--draw has nothing to draw: {model} is {kind}")
     if score > 0 and task not in SCORED_TASKS:
-        raise BadInputError(f"--score is for models that answer with scores; {model} is a {task} model")
+        raise BadInputError(f"--score is for models that answer with scores; {model} is {kind}")
 
 
 def _image_files(images: list[Path]) -> list[Path]:

@@ -167,13 +167,14 @@ def _check_server(client: Client, model: str, console: Console) -> None:
     """A wrong model is an error at once; an absent server is waited for."""
     from rich.text import Text
 
+    from sightline.clients._answers import a_model_of
     from sightline.errors import BadInputError, DeadlineExceeded, ServerUnavailable
 
     try:
         task = client.task(model)
         if task not in WATCHED_TASKS:
             raise BadInputError(
-                f"model {model} is a {task} model; watch shows the boxes of detect and segment models. "
+                f"model {model} is {a_model_of(task)}; watch shows the boxes of detect and segment models. "
                 f"For single images there is `sightline infer --model {model}`"
             )
     except (ServerUnavailable, DeadlineExceeded) as error:

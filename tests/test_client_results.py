@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sightline.clients import _answers
-from sightline.clients._answers import Question, question
+from sightline.clients._answers import Question, a_model_of, question
 from sightline.clients._errors_border import clean_text
 from sightline.clients._images import size_of
 from sightline.clients._wire import Description, description_from_parameters, public_models
@@ -262,6 +262,10 @@ def test_an_unknown_task_is_refused() -> None:
         BadInputError, match="m is a pose model; this version reads detect, segment, classify"
     ):
         question("m", Description(task="pose"), "infer")
+
+
+def test_tasks_in_words() -> None:
+    assert (a_model_of("embed"), a_model_of("classify")) == ("an embed model", "a classify model")
 
 
 def test_rooms_hold_the_largest_answers() -> None:

@@ -23,7 +23,7 @@ from sightline.builders import repository_from_card
 from sightline.card import card_from_dict
 from sightline.cli import app
 from sightline.clients import AsyncClient, Client
-from sightline.clients._answers import question
+from sightline.clients._answers import a_model_of, question
 from sightline.clients._wire import Description
 from sightline.clients.draw import class_colour
 from sightline.deploy import LocalServer
@@ -281,7 +281,7 @@ def test_the_wrong_method_names_the_right_one(opened: dict[str, Client], name: s
     for client in opened.values():
         with pytest.raises(BadInputError) as caught:
             METHODS[method](client, name, plain((0, 0, 0)))
-        assert str(caught.value) == f"model {name} is a {task} model; call {task}()"
+        assert str(caught.value) == f"model {name} is {a_model_of(task)}; call {task}()"
 
 
 def test_stages_are_hidden_and_unknown_models_named(client: Client) -> None:
@@ -386,7 +386,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def test_results_of_every_task_come_through_shared_memory(server: LocalServer) -> None:
-    picture = np.zeros((360, 640, 3), np.uint8)
+    picture = np.full((360, 640, 3), 50, np.uint8)
     with Client(server.grpc_address) as client:
         for number, name in enumerate(MODELS, 1):
             assert not isinstance(client.infer(name, picture), InferenceError)
@@ -562,4 +562,4 @@ def test_watch_refuses_models_without_boxes(server: LocalServer, tmp_path: Path,
         app, ["watch", "x=rtsp://127.0.0.1:1/x", "--server", server.grpc_address, "--model", model]
     )
     assert result.exit_code == 1
-    assert f"model {model} is a {MODELS[model]} model; watch shows the boxes" in str(result.exception)
+    assert f"model {model} is {a_model_of(MODELS[model])}; watch shows the boxes" in str(result.exception)

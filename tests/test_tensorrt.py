@@ -143,6 +143,36 @@ def test_a_yolo_segment_network_builds(segment_onnx: bytes, precision: str) -> N
     assert {one.data_type for one in engine.outputs} == {"float32"}
 
 
+def quantized(number: int) -> bytes:
+    """A convolution between Q/DQ nodes of this ONNX element type."""
+    weights = np.random.default_rng(1).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    scale = numpy_helper.from_array(np.float32(0.02), "s")
+    zero = helper.make_tensor("z", number, [], b"\0", raw=True)
+    nodes = []
+    for name in ("x", "w"):
+        nodes.append(helper.make_node("QuantizeLinear", [name, "s", "z"], [f"{name}q"], name=f"q{name}"))
+        nodes.append(
+            helper.make_node("DequantizeLinear", [f"{name}q", "s", "z"], [f"{name}d"], name=f"d{name}")
+        )
+    nodes.append(helper.make_node("Conv", ["xd", "wd"], ["y"], name="conv", pads=[1, 1, 1, 1]))
+    graph = helper.make_graph(
+        nodes,
+        "quantized",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weights, "w"), scale, zero],
+    )
+    sets = [helper.make_opsetid("", 19)]
+    return bytes(helper.make_model(graph, opset_imports=sets, ir_version=9).SerializeToString())
+
+
+def test_quantized_networks_build_where_the_hardware_has_the_numbers() -> None:
+    check_plan(tensorrt_engine(quantized(TensorProto.INT8), OPTIONS))
+    check_plan(tensorrt_engine(quantized(TensorProto.FLOAT8E4M3FN), replace(OPTIONS, capabilities=(89, 120))))
+    with pytest.raises(BuildError, match=r"fp8 needs SM 89 or later"):
+        tensorrt_engine(quantized(TensorProto.FLOAT8E4M3FN), OPTIONS)
+
+
 # --- progress, Ctrl-C
 
 

@@ -194,7 +194,7 @@ class PyCuda:
     def ipc_handle(self, address: int) -> bytes:
         """64 bytes by which another process opens this memory."""
         with self._current():
-            return bytes(self._driver.mem_get_ipc_handle(self._memory[address]))
+            return bytes(self._driver.mem_get_ipc_handle(address))
 
     @contextmanager
     def _current(self) -> Iterator[None]:

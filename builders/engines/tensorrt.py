@@ -186,9 +186,10 @@ class _Build:
     ) -> None:
         self.api, self.keeper, self.options, self.targets = api, keeper, options, targets
         self.logger = logger  # TensorRT keeps a bare pointer to it
-        self.builder = api.module.Builder(logger)
-        if self.builder is None:
-            raise build_error(api, keeper)
+        try:
+            self.builder = api.module.Builder(logger)
+        except TypeError as error:  # how the binding says that the factory gave nothing
+            raise build_error(api, keeper) from error
         self.shapes: dict[str, ShapeRange] = {}
         if options.dla is not None:
             _check_dla(api, options, self.builder.num_DLA_cores)

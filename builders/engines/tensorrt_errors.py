@@ -68,6 +68,8 @@ def build_error(api: Api, keeper: LogKeeper) -> BuildError:
         hint = ". Lower engine.workspace_mib or the largest size in engine.batch, or free GPU memory"
     elif "infer output types" in lower or "no low-precision" in lower:
         hint = ". Name the node, or its type, in the card's engine.keep_precise: it stays in fp32 then"
+    elif "hw-specific datatypes" in lower:
+        hint = ". fp8 needs SM 89 or later: build for those only, or choose engine.precision: int8"
     elif "target gpu sm" in lower or "unsupported sm" in lower:
         hint = f". {api.title} does not support this GPU"
     return BuildError(f"{api.title} could not build the engine: {reason}{hint}")

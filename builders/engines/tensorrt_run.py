@@ -41,9 +41,10 @@ class EngineRunner:
         self._keeper = LogKeeper()
         self._logger = make_logger(self._api, self._keeper)
         self._gpu = gpu
-        self._runtime = self._api.module.Runtime(self._logger)
-        if self._runtime is None:
-            raise self._error("the runtime does not start")
+        try:
+            self._runtime = self._api.module.Runtime(self._logger)
+        except TypeError as error:  # how the binding says that the factory gave nothing
+            raise self._error("the runtime does not start") from error
         if allow_host_code:
             self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(plan)

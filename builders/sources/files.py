@@ -65,11 +65,7 @@ def _kind_by_start(start: bytes, path: Path) -> FileKind:
 def _is_safetensors(start: bytes, path: Path) -> bool:
     """Eight bytes of length, then that much JSON."""
     length = int.from_bytes(start[:8], "little")
-    return (
-        start[8:9] == b"{"
-        and 2 <= length <= MAX_SAFETENSORS_HEADER
-        and length + 8 <= path.stat().st_size
-    )
+    return start[8:9] == b"{" and 2 <= length <= MAX_SAFETENSORS_HEADER and length + 8 <= path.stat().st_size
 
 
 def _archive_kind(path: Path) -> FileKind:

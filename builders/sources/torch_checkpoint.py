@@ -10,7 +10,7 @@ from typing import Any
 
 from sightline.builders.sources import torch_ultralytics
 from sightline.builders.sources.torch_network import TorchNetwork
-from sightline.builders.sources.torch_pickle import Record, class_names, named_tensors, plain, read_archive
+from sightline.builders.sources.torch_pickle import class_names, module_of, named_tensors, plain, read_archive
 from sightline.builders.sources.torch_weights import put_weights
 from sightline.card import ModelCard
 from sightline.errors import ModelFileError
@@ -47,7 +47,7 @@ def load(card: ModelCard) -> TorchNetwork:
 
 def defaults_of_file(path: Path) -> Mapping[str, Any]:
     """Card fields that an Ultralytics checkpoint knows; empty for others. Raises ModelFileError for damage."""
-    if not _model_record(read_archive(path)):
+    if not module_of(read_archive(path)):
         return {}
     return _defaults(_read(path))
 
@@ -61,15 +61,9 @@ def _defaults(found: _Checkpoint) -> dict[str, Any]:
     return {**values, "labels": found.labels} if found.labels else values
 
 
-def _model_record(value: Any) -> Record | None:
-    """The pickled module of a checkpoint's dictionary, the averaged weights first, or the object itself."""
-    parts = [value.get("ema"), value.get("model")] if isinstance(value, Mapping) else [value]
-    return next((part for part in parts if isinstance(part, Record) and "_modules" in part.fields), None)
-
-
 def _read(path: Path) -> _Checkpoint:
     value = read_archive(path)
-    record = _model_record(value)
+    record = module_of(value)
     if record is None:
         raise ModelFileError(f"{path} has weights and no architecture. {_NAME_IT}")
     yaml = plain(record.fields.get("yaml"))

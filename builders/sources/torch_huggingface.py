@@ -28,7 +28,6 @@ from sightline.errors import BuildError, CardError, MissingDependencyError, Mode
 
 _LEVELS = 255.0
 _SAFE_NAMES = ("model.safetensors", "model.safetensors.index.json")
-_BICUBIC_OR_LANCZOS = (1, 3)  # of Pillow's numbers; both are nearest to its antialiased bilinear
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,18 @@ def load(card: ModelCard) -> TorchNetwork:
     weights = trained if own or card.weights else "RANDOM WEIGHTS: not trained, only for trials"
     versions = f"Transformers {transformers.__version__}, PyTorch {torch.__version__}"
     origin = f"{versions} {type(model).__name__} of {folder.name}, {weights}"
-    return TorchNetwork(module, origin, defaults_of(str(folder), card.source_args))
+    defaults = defaults_of(str(folder), card.source_args)
+    return TorchNetwork(module, origin, defaults, rows=family.task == "detect")
 
 
 def defaults_of(name: str, source_args: Mapping[str, Any]) -> dict[str, Any]:
     """Card fields (task, input, head, labels) of config.json and preprocessor_config.json."""
     folder, family, config = _config(name, source_args)
-    found: dict[str, Any] = {"task": family.task, "input": _input(folder, config), "head": _head(family, config)}
+    found: dict[str, Any] = {
+        "task": family.task,
+        "input": _input(folder, config),
+        "head": _head(family, config),
+    }
     names = {int(key): str(value) for key, value in (getattr(config, "id2label", None) or {}).items()}
     labels = tuple(names.get(index, "") for index in range(len(names)))
     made_up = all(label == f"LABEL_{index}" for index, label in enumerate(labels))
@@ -204,7 +208,11 @@ def _model(transformers: Any, family: _Family, config: Any, folder: Path | None)
     try:
         if folder:
             return loader.from_pretrained(
-                str(folder), config=config, local_files_only=True, use_safetensors=True, trust_remote_code=False
+                str(folder),
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
         build = getattr(loader, "from_config", None) or loader._from_config
         return build(config)

@@ -45,7 +45,7 @@ class SegmentationLogits(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         features = self.backbone(images)
-        return self.classifier(features["out"] if "out" in features else features)
+        return self.classifier(features.get("out", features))
 
 
 class DetectorFeatures(nn.Module):

@@ -71,7 +71,9 @@ def export_network(network: TorchNetwork, spec: InputSpec, progress: Progress | 
             failures.append(f"{way.name}: {_first_lines(error)}")
             continue
         origin = f"{network.origin}; exported by {way.name}"
-        return ExportedModel(content, origin, digest(network.module, network.origin), reference, network.defaults)
+        return ExportedModel(
+            content, origin, digest(network.module, network.origin), reference, network.defaults
+        )
     raise BuildError(f"{network.origin} could not be exported to ONNX:\n  " + "\n  ".join(failures))
 
 
@@ -107,7 +109,9 @@ def compare_with(content: bytes, images: Floats, wanted: list[NDArray[Any]], row
         errors = np.abs(have - want) / spread
         error = float(np.quantile(errors, _ROWS_AGREE)) if rows else float(errors.max())
         if not error <= MOST_ERROR:
-            raise BuildError(f"output {name} differs by {error:.2g} of its spread; at most {MOST_ERROR} is allowed")
+            raise BuildError(
+                f"output {name} differs by {error:.2g} of its spread; at most {MOST_ERROR} is allowed"
+            )
         worst = max(worst, error)
     return worst
 

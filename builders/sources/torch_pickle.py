@@ -93,6 +93,12 @@ def read_archive(path: Path) -> Any:
             raise ModelFileError(f"{path} is damaged or cut off ({type(error).__name__}: {error})") from error
 
 
+def module_of(value: Any) -> Record | None:
+    """The pickled module of a checkpoint's dictionary, the averaged weights first, or the object itself."""
+    parts = [value.get("ema"), value.get("model")] if isinstance(value, Mapping) else [value]
+    return next((part for part in parts if isinstance(part, Record) and "_modules" in part.fields), None)
+
+
 def named_tensors(module: Record) -> dict[str, Any]:
     """The state_dict of a pickled torch.nn.Module. Raises ModelFileError where it is nested too deep."""
     return dict(_tensors(module, "", 0))
@@ -130,7 +136,11 @@ def _tensors(module: Record, prefix: str, depth: int) -> Iterator[tuple[str, Any
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:
-    return [(name, item) for name, item in value.items() if isinstance(name, str)] if isinstance(value, Mapping) else []
+    return (
+        [(name, item) for name, item in value.items() if isinstance(name, str)]
+        if isinstance(value, Mapping)
+        else []
+    )
 
 
 class _Reader:
@@ -188,7 +198,11 @@ class _Reader:
         numbers = [offset, *size, *stride]
         if not isinstance(storage, _Storage) or any(type(n) is not int or n < 0 for n in numbers):
             raise ModelFileError("the checkpoint has a tensor that is described wrongly")
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if 0 not in size else -1
+        last = (
+            offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+            if 0 not in size
+            else -1
+        )
         if len(size) > _MAX_DIMS or last >= storage.count or prod(size) > storage.count:
             raise ModelFileError(f"the checkpoint has a tensor of shape {tuple(size)} outside its storage")
         if storage.key not in self.bytes:

@@ -39,14 +39,18 @@ def load(card: ModelCard) -> TorchNetwork:
                 f"{type(error).__name__}: {error}"
             ) from error
     if not isinstance(module, torch.nn.Module):
-        raise CardError(f"source {card.source!r} gives a {type(module).__name__}; it must give a torch.nn.Module")
+        raise CardError(
+            f"source {card.source!r} gives a {type(module).__name__}; it must give a torch.nn.Module"
+        )
     if card.weights:
         load_weights(module, card.weights)
     module = branch_of(module.eval(), card.branch).eval()
     if not card.weights:
         settle(module, card.input)
     name = f"{target}{f' branch {card.branch}' if card.branch else ''}"
-    return TorchNetwork(module, architecture(f"PyTorch {torch.__version__}", name, card.source_args, card.weights))
+    return TorchNetwork(
+        module, architecture(f"PyTorch {torch.__version__}", name, card.source_args, card.weights)
+    )
 
 
 def branch_of(module: Any, branch: str | None) -> Any:

@@ -65,7 +65,8 @@ class StaticRcnn(nn.Module):
         self.counts = [n * v.shape[2] * v.shape[3] for n, v in zip(per_cell, values, strict=True)]
         self.register_buffer("anchors", anchors)
         self.scales = {
-            name: 2.0 ** round(float(torch.tensor(value.shape[2] / size[1]).log2())) for name, value in features.items()
+            name: 2.0 ** round(float(torch.tensor(value.shape[2] / size[1]).log2()))
+            for name, value in features.items()
         }
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -95,8 +96,12 @@ class StaticRcnn(nn.Module):
             start += count
         boxes, score = self._clipped(torch.cat(chosen, 1)), torch.cat(scores, 1)
         valid = _at_least(boxes, self.rpn.min_size) & (score >= self.rpn.score_thresh)
-        kept = self._kept(boxes, score, torch.cat(levels).expand_as(score), valid, self.rpn.nms_thresh, len(levels))
-        best, index = torch.where(kept, score, _NOTHING).topk(min(self.rpn.post_nms_top_n(), score.shape[1]), dim=1)
+        kept = self._kept(
+            boxes, score, torch.cat(levels).expand_as(score), valid, self.rpn.nms_thresh, len(levels)
+        )
+        best, index = torch.where(kept, score, _NOTHING).topk(
+            min(self.rpn.post_nms_top_n(), score.shape[1]), dim=1
+        )
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), best > _NOTHING
 
     def _detections(
@@ -106,7 +111,9 @@ class StaticRcnn(nn.Module):
         pooled = self._pooled(self.heads.box_roi_pool, features, proposals)
         logits, deltas = self.heads.box_predictor(self.heads.box_head(pooled))
         classes, rows = logits.shape[-1], proposals.shape[1]
-        boxes = self.heads.box_coder.decode_single(deltas, proposals.reshape(-1, 4)).reshape(-1, rows, classes, 4)
+        boxes = self.heads.box_coder.decode_single(deltas, proposals.reshape(-1, 4)).reshape(
+            -1, rows, classes, 4
+        )
         boxes = self._clipped(boxes)[:, :, 1:].reshape(-1, rows * (classes - 1), 4)
         score = logits.softmax(-1).reshape(-1, rows, classes)[..., 1:].reshape(-1, rows * (classes - 1))
         valid = (score > self.heads.score_thresh) & _at_least(boxes, _LEAST_PIXELS)
@@ -116,7 +123,9 @@ class StaticRcnn(nn.Module):
         boxes = boxes.gather(1, index[..., None].expand(-1, -1, 4))
         label = index % (classes - 1) + 1
         kept = self._kept(boxes, score, label, score > _NOTHING, self.heads.nms_thresh, classes)
-        best, order = torch.where(kept, score, _NOTHING).topk(min(self.heads.detections_per_img, count), dim=1)
+        best, order = torch.where(kept, score, _NOTHING).topk(
+            min(self.heads.detections_per_img, count), dim=1
+        )
         found = best > _NOTHING
         boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4)) * found[..., None]
         missing = self.heads.detections_per_img - best.shape[1]
@@ -142,7 +151,12 @@ class StaticRcnn(nn.Module):
         rois = torch.cat((pictures[:, None], flat), 1)
         low, high = (-round(float(torch.tensor(scale).log2())) for scale in (scales[0], scales[-1]))
         side = ((flat[:, 2] - flat[:, 0]) * (flat[:, 3] - flat[:, 1])).sqrt()
-        level = torch.floor(pool.canonical_level + torch.log2(side / pool.canonical_scale) + 1e-6).clamp(low, high) - low
+        level = (
+            torch.floor(pool.canonical_level + torch.log2(side / pool.canonical_scale) + 1e-6).clamp(
+                low, high
+            )
+            - low
+        )
         total: Any = 0.0
         for number, (name, scale) in enumerate(zip(names, scales, strict=True)):
             part = roi_align(features[name], rois, pool.output_size, scale, pool.sampling_ratio)

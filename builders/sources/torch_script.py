@@ -47,7 +47,9 @@ def load(card: ModelCard) -> TorchNetwork:
         try:
             module = torch.jit.load(str(path), map_location="cpu")
         except Exception as error:  # RuntimeError and kin of the C++ reader
-            raise ModelFileError(f"{path} is no TorchScript that PyTorch {torch.__version__} reads: {error}") from error
+            raise ModelFileError(
+                f"{path} is no TorchScript that PyTorch {torch.__version__} reads: {error}"
+            ) from error
     module = branch_of(module.eval(), card.branch)
     check_operators(module, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -82,7 +84,9 @@ def _check_code(path: Path) -> None:
             if "/code/" not in f"/{entry.filename}" or not entry.filename.endswith(".py"):
                 continue
             if entry.file_size > _MAX_CODE_BYTES:
-                raise ModelFileError(f"{path} has {entry.file_size} bytes of code; at most {_MAX_CODE_BYTES} are read")
+                raise ModelFileError(
+                    f"{path} has {entry.file_size} bytes of code; at most {_MAX_CODE_BYTES} are read"
+                )
             text = archive.read(entry)
             for what, pattern in _AT_LOADING.items():
                 if pattern.search(text):

@@ -60,12 +60,16 @@ def network(model: Any, card: ModelCard, origin: str, defaults: Mapping[str, Any
     model.eval()
     head = model.model[-1]
     head.export, head.format = True, "onnx"
+    chosen = getattr(head, "one2one_cv2", None) is not None
+    if chosen:
+        head.end2end = True  # the branch that needs no NMS
     if hasattr(head, "_get_decode_boxes"):
         _fix_anchors(model, head, card)
-    if type(head).__name__ == "RTDETRDecoder":
+    queries = type(head).__name__ == "RTDETRDecoder"
+    if queries:
         head.postprocess = _boxes_and_scores
         model(pictures(card.input, 1))  # makes its anchors, which may not change during the export
-    return TorchNetwork(model, origin, defaults)
+    return TorchNetwork(model, origin, defaults, rows=chosen or queries)
 
 
 def defaults_of(name: str, source_args: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +103,9 @@ def read_description(name: str) -> dict[str, Any]:
     path, scale = _find(name)
     try:
         if path.stat().st_size > _MAX_YAML_BYTES:
-            raise CardError(f"{path} has more than {_MAX_YAML_BYTES} bytes; a network's description is a short text")
+            raise CardError(
+                f"{path} has more than {_MAX_YAML_BYTES} bytes; a network's description is a short text"
+            )
         values = yaml_reader.load(path.read_text(encoding="utf-8"), Loader=PlainLoader)
     except (OSError, ValueError, yaml_reader.YAMLError, RecursionError) as error:
         raise CardError(f"{path} cannot be read as a network's description: {error}") from error
@@ -185,7 +191,7 @@ def _find(name: str) -> tuple[Path, str]:
     # yolov5nu and yolov8n are the scale n of yolov5.yaml and yolov8.yaml
     plain = re.sub(r"^(yolo(?:e-)?v?\d+)[nslmx]u?(?![a-z])", r"\1", path.name)
     for candidate in (path.name, plain):
-        if candidate in known:
+        if candidate in known and name == path.name:
             return known[candidate], scale.group(1) if scale else ""
     import difflib
 

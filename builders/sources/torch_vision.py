@@ -81,7 +81,13 @@ def _classification_defaults(weights: Any) -> dict[str, Any]:
     crop = preset.crop_size[0] if preset else 224
     side = preset.resize_size[0] if preset else 256
     normal = _normalisation(preset.mean, preset.std) if preset else _normalisation()
-    spec = {"size": (crop, crop), "resize": "crop", "short_side": max(side, crop), "filter": "triangle", **normal}
+    spec = {
+        "size": (crop, crop),
+        "resize": "crop",
+        "short_side": max(side, crop),
+        "filter": "triangle",
+        **normal,
+    }
     return {"input": spec, "head": {"kind": "scores", "activation": "softmax"}}
 
 
@@ -98,7 +104,8 @@ def _detection_defaults(name: str) -> dict[str, Any]:
 
 
 def _normalisation(
-    mean: tuple[float, ...] | list[float] = _IMAGENET_MEAN, std: tuple[float, ...] | list[float] = _IMAGENET_STD
+    mean: tuple[float, ...] | list[float] = _IMAGENET_MEAN,
+    std: tuple[float, ...] | list[float] = _IMAGENET_STD,
 ) -> dict[str, Any]:
     """Of pixels 0..1 to the card's, which are 0..255."""
     return {
@@ -125,9 +132,7 @@ def _torchvision() -> Any:
     try:
         import torchvision
     except ImportError as error:
-        raise MissingDependencyError(
-            "source torchvision:… needs: pip install 'sightline[torch]'"
-        ) from error
+        raise MissingDependencyError("source torchvision:… needs: pip install 'sightline[torch]'") from error
     return torchvision
 
 
@@ -161,7 +166,9 @@ def _model(name: str, source_args: Mapping[str, Any], trained: bool) -> Any:
         arguments.update(init_weights=False, transform_input=trained)
     arguments.update(source_args)
     if arguments["weights"] is not None or arguments.get("weights_backbone") is not None:
-        raise CardError("source_args must not name weights, nothing is downloaded; put a file into the card's 'weights'")
+        raise CardError(
+            "source_args must not name weights, nothing is downloaded; put a file into the card's 'weights'"
+        )
     try:
         with seeded():
             return models.get_model(name, **arguments)
@@ -181,6 +188,7 @@ def _detector(model: Any, card: ModelCard, origin: str, defaults: Mapping[str, A
     elif kind in ("FasterRCNN", "MaskRCNN"):
         return torch_rcnn.network(model, size, origin, defaults)
     else:
-        raise CardError(f"{card.source} gives a {kind}; supported are RetinaNet, SSD, FCOS, FasterRCNN and MaskRCNN")
+        raise CardError(
+            f"{card.source} gives a {kind}; supported are RetinaNet, SSD, FCOS, FasterRCNN and MaskRCNN"
+        )
     return TorchNetwork(module, origin, {**defaults, "head": head})
-

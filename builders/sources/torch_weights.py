@@ -26,15 +26,21 @@ _SAVE_HINT = (
 def read_weights(path: Path) -> dict[str, Any]:
     """Named tensors of a safetensors file or of a state_dict that torch.save wrote.
 
-    A pickle is read by torch.load(weights_only=True), which makes tensors and plain containers and nothing else.
+    A pickle is read by torch.load(weights_only=True), which makes tensors and plain containers and nothing else; of a
+    pickled module (torch.save(model), Ultralytics' checkpoints) the tensors are taken and its classes never imported.
     Raises ModelFileError for every other file, and for one whose pickle asks for more.
     """
     kind = file_kind(path)
     if kind == "safetensors":
         return _from_safetensors(path)
+    if kind == "torch_archive" and (tensors := _of_pickled_module(path)):
+        return tensors
     if kind in ("torch_archive", "pickle"):
         return _state_of(_from_torch(path), path)
-    found = {"torchscript": "a TorchScript archive: name it as 'source'", "onnx": "an ONNX model: name it as 'source'"}
+    found = {
+        "torchscript": "a TorchScript archive: name it as 'source'",
+        "onnx": "an ONNX model: name it as 'source'",
+    }
     raise ModelFileError(
         f"weights {path} are no safetensors and no state_dict file; it is {found.get(kind, 'another kind of file')}. "
         f"{_SAVE_HINT}"
@@ -96,9 +102,7 @@ def _from_safetensors(path: Path) -> dict[str, Any]:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
-        raise MissingDependencyError(
-            "safetensors files need: pip install 'sightline[torch]'"
-        ) from error
+        raise MissingDependencyError("safetensors files need: pip install 'sightline[torch]'") from error
     try:
         return dict(load_file(path, device="cpu"))
     except (SafetensorError, ValueError, OSError) as error:
@@ -125,8 +129,18 @@ def _from_torch(path: Path) -> Any:
         raise ModelFileError(f"weights {path} are damaged or cut off ({type(error).__name__})") from error
 
 
+def _of_pickled_module(path: Path) -> dict[str, Any]:
+    """Tensors of a whole module that was pickled, taken without its code; empty for a plain state_dict."""
+    from sightline.builders.sources.torch_pickle import module_of, named_tensors, read_archive
+
+    record = module_of(read_archive(path))
+    return {name: tensor.float() for name, tensor in named_tensors(record).items()} if record else {}
+
+
 def _asked_for(message: str) -> str:
-    found = re.search(r"GLOBAL ([\w.]+) was not an allowed global|(?:global|class|function) ([\w.]+\.[\w.]+)", message)
+    found = re.search(
+        r"GLOBAL ([\w.]+) was not an allowed global|(?:global|class|function) ([\w.]+\.[\w.]+)", message
+    )
     return f" (it asks for {found.group(1) or found.group(2)})" if found else ""
 
 
@@ -140,5 +154,9 @@ def _state_of(value: Any, path: Path) -> dict[str, Any]:
         for name in _CONTAINERS:
             if isinstance(value.get(name), Mapping):
                 return _state_of(value[name], path)
-    found = ", ".join(str(name) for name in list(value)[:8]) if isinstance(value, Mapping) else type(value).__name__
+    found = (
+        ", ".join(str(name) for name in list(value)[:8])
+        if isinstance(value, Mapping)
+        else type(value).__name__
+    )
     raise ModelFileError(f"{path} has no named tensors; it holds: {found}. {_SAVE_HINT}")

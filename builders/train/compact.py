@@ -30,15 +30,18 @@ class Residual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """images (N, 3, H, W) float 0..1 -> features (N, widths[-1], H / 16, W / 16)."""
+    """images (N, 3, H, W) float 0..1 -> features (N, widths[-1], H / 16, W / 16), or / 32 with first_stride 2."""
 
-    def __init__(self, widths: tuple[int, int, int, int], depths: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, widths: tuple[int, int, int, int], depths: tuple[int, int, int, int], first_stride: int = 1
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [conv(3, widths[0] // 2 + 4, 3, 2)]
         inputs = widths[0] // 2 + 4
         for level, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for block in range(depth):
-                layers.append(Residual(inputs, width, 2 if level and not block else 1))
+                stride = (2 if level else first_stride) if not block else 1
+                layers.append(Residual(inputs, width, stride))
                 inputs = width
         self.layers = nn.Sequential(*layers)
 
@@ -63,9 +66,9 @@ class Classifier(nn.Module):
 class Embedder(nn.Module):
     """images (N, 3, H, W) float 0..1 -> embeddings (N, D) of length 1."""
 
-    def __init__(self, dimensions: int = 128, widths: tuple[int, int, int, int] = (32, 56, 96, 160)) -> None:
+    def __init__(self, dimensions: int = 128, widths: tuple[int, int, int, int] = (32, 64, 128, 160)) -> None:
         super().__init__()
-        self.trunk = Trunk(widths, (1, 1, 1, 1))
+        self.trunk = Trunk(widths, (1, 1, 1, 1), first_stride=2)
         self.project = nn.Linear(3 * widths[-1], dimensions)
 
     def forward(self, images: Tensor) -> Tensor:

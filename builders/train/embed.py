@@ -19,7 +19,7 @@ from sightline.builders.train.compact import Embedder
 from sightline.builders.train.metrics import Retrieval, retrieval
 from sightline.errors import BadInputError
 
-_VIEWS = 4
+VIEWS_EACH = 4
 """Pictures of each identity in a batch."""
 _TEMPERATURE = 0.1
 _SCALE, _MARGIN = 16.0, 0.15
@@ -60,9 +60,9 @@ class EmbedTask:
         self.images = len(train)
 
     def batches(self, size: int, seed: int) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-        """Endless batches of _VIEWS pictures for each of some identities."""
+        """Endless batches of VIEWS_EACH pictures for each of some identities."""
         rng = np.random.default_rng(seed)
-        chosen = max(min(size // _VIEWS, self.identities), 2)
+        chosen = max(min(size // VIEWS_EACH, self.identities), 2)
         while True:
             order = rng.permutation(self.identities)
             order = np.resize(order, max(len(order) // chosen, 1) * chosen)
@@ -73,7 +73,7 @@ class EmbedTask:
         images, numbers = [], []
         for kind in kinds:
             members = self._members[int(kind)]
-            for pick in rng.choice(members, _VIEWS, replace=len(members) < _VIEWS):
+            for pick in rng.choice(members, VIEWS_EACH, replace=len(members) < VIEWS_EACH):
                 images.append(self.augment(np.asarray(self.train.pictures[int(pick)]), rng))
                 numbers.append(int(kind))
         return images, np.array(numbers, np.int64)

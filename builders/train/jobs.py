@@ -203,7 +203,7 @@ def train_embed(
     """
     device = chosen_device(options.device)
     from sightline.builders.train import drawn, finish, own
-    from sightline.builders.train.embed import EmbedTask
+    from sightline.builders.train.embed import VIEWS_EACH, EmbedTask
 
     def job(work: Path) -> dict[str, Any]:
         if data is None:
@@ -222,7 +222,10 @@ def train_embed(
                 own.labelled(found, part, size, "letterbox", renumber=True) for part in (picks, rest)
             )
             origin = {"data": data.name, "identities": len(found.classes)}
-        trainer = _run("embed", options, device, EmbedTask(train, held), lines)
+        task = EmbedTask(train, held)
+        usual = options.batch or _USUAL["embed"].batch
+        fitting = replace(options, batch=min(usual, VIEWS_EACH * task.identities))
+        trainer = _run("embed", fitting, device, task, lines)
         return _done(options, finish.finish_embed(options.out, trainer, held, size, origin), lines)
 
     return _with_work(options, job)
@@ -384,8 +387,3 @@ def _shipped_detector() -> Path:
     from sightline.model_repository import shipped_card
 
     return shipped_card("street_detect").parent / "model.onnx"
-
-
-def with_minutes(options: Options, minutes: float) -> Options:
-    """The options with a run bound by time alone."""
-    return replace(options, minutes=minutes, epochs=None)

@@ -9,6 +9,7 @@ import os
 import pickle
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -193,7 +194,9 @@ class Trainer:
     def _resume(self) -> None:
         """Go on from the checkpoint. Raises SightlineError where it is damaged or of another run."""
         try:
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             if state["format"] != _FORMAT or state["classes"] != list(self.task.classes):
                 raise SightlineError(
                     f"checkpoint {self.checkpoint} is of a run with other classes; delete it, or choose another folder"
@@ -321,9 +324,10 @@ class Trainer:
                 self._show(recent)
                 if now - shown > 20 or self.done >= 1.0:
                     shown, recent = now, []
-                if self.done >= (self.history.evaluations + 1) / self.settings.evaluations:
+                tested = self.done >= (self.history.evaluations + 1) / self.settings.evaluations
+                if tested:
                     self._test()
-                if time.monotonic() - kept > self.settings.checkpoint_seconds:
+                if tested or time.monotonic() - kept > self.settings.checkpoint_seconds:
                     self.save()
                     kept = time.monotonic()
         finally:

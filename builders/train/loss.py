@@ -91,6 +91,23 @@ class Matches:
     weights: Tensor
 
 
+@torch.no_grad()
+def matched(
+    boxes: Tensor,
+    logits: Tensor,
+    truth: Tensor,
+    classes: Tensor,
+    real: Tensor,
+    points: Tensor,
+    strides: Tensor,
+) -> Matches:
+    """Who answers for what; the arguments are those of detection_loss()."""
+    found, scores = corners(boxes.transpose(1, 2)), logits.transpose(1, 2).sigmoid()
+    chosen, owner, quality = assign(found, scores, truth, classes, real, points[0].T, strides[0, 0])
+    images, cells = torch.nonzero(chosen, as_tuple=True)
+    return Matches(images, cells, owner[images, cells], quality[images, cells])
+
+
 def detection_loss(
     boxes: Tensor,
     logits: Tensor,
@@ -107,24 +124,17 @@ def detection_loss(
     classes (B, G); real (B, G) bool; hidden (B, H, 4) xyxy, where a detection is neither right nor wrong;
     points (1, 2, A); strides (1, 1, A).
     """
-    found, flat_points, flat_strides = corners(boxes.transpose(1, 2)), points[0].T, strides[0, 0]
-    scores = logits.transpose(1, 2)
+    found, scores = corners(boxes.transpose(1, 2)), logits.transpose(1, 2)
+    matches = matched(boxes, logits, truth, classes, real, points, strides)
+    images, cells = matches.images, matches.cells
     with torch.no_grad():
-        chosen, owner, quality = assign(
-            found.detach(), scores.detach().sigmoid(), truth, classes, real, flat_points, flat_strides
-        )
         target = torch.zeros_like(scores)
-        kind = torch.gather(classes, 1, owner)
-        target.scatter_(2, kind[..., None], (quality * chosen)[..., None])
+        target[images, cells, classes[images, matches.objects]] = matches.weights
         total = target.sum().clamp(min=1.0)
-        covered = _covered(flat_points, hidden)
-        counts = (~covered | chosen).float()[..., None]
-    score_loss = (
-        functional.binary_cross_entropy_with_logits(scores, target, reduction="none") * counts
-    ).sum() / total
-    rows, cols = torch.nonzero(chosen, as_tuple=True)
-    wanted = truth[rows, owner[rows, cols]]
-    weight = quality[rows, cols]
-    box_loss = ((1 - iou(found[rows, cols], wanted, True)) * weight).sum() / total
-    matches = Matches(rows, cols, owner[rows, cols], weight / total)
+        counts = ~_covered(points[0].T, hidden)
+        counts[images, cells] = True
+    entropy = functional.binary_cross_entropy_with_logits(scores, target, reduction="none")
+    score_loss = (entropy * counts.float()[..., None]).sum() / total
+    wanted = truth[images, matches.objects]
+    box_loss = ((1 - iou(found[images, cells], wanted, True)) * matches.weights).sum() / total
     return BOX_WEIGHT * box_loss, SCORE_WEIGHT * score_loss, matches

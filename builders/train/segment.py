@@ -33,14 +33,14 @@ from sightline.builders.train.frozen import (
     as_tensors,
     stored_batches,
 )
-from sightline.builders.train.loss import Matches, detection_loss
+from sightline.builders.train.loss import Matches, detection_loss, matched
 from sightline.builders.train.metrics import mask_ious
 from sightline.builders.train.network import StreetDetector, anchor_points, conv
 
 PROTOTYPES = 32
 PROTOTYPE_STRIDE = 4
-_MIDDLE = 40
-_MOST_MATCHES = 192
+_MIDDLE = 24
+_MOST_MATCHES = 96
 _MASK_WEIGHT = 4.0
 _EVALUATED = 60
 _MOST_MASKS = 100
@@ -60,11 +60,12 @@ class SegmentNetwork(nn.Module):
         levels = [head.box[0][0].in_channels for head in detector.heads]
         shallow = detector.stem[1][0].out_channels
         self.coefficients = nn.ModuleList(
-            nn.Sequential(conv(width, 32, 3), nn.Conv2d(32, PROTOTYPES, 1)) for width in levels
+            nn.Sequential(conv(width, 32, 1), conv(32, 32, 3), nn.Conv2d(32, PROTOTYPES, 1))
+            for width in levels
         )
-        self.deep, self.shallow = conv(levels[0], _MIDDLE, 3), conv(shallow, _MIDDLE, 1)
+        self.deep, self.shallow = conv(levels[0], _MIDDLE, 1), conv(shallow, _MIDDLE, 1)
         self.grow = nn.Upsample(scale_factor=2.0, mode="nearest")
-        self.mix = nn.Sequential(conv(_MIDDLE, _MIDDLE, 3), conv(_MIDDLE, _MIDDLE, 3))
+        self.mix = conv(_MIDDLE, _MIDDLE, 3)
         self.prototype = nn.Conv2d(_MIDDLE, PROTOTYPES, 1)
 
     def branch(self, features: Features) -> tuple[Tensor, Tensor]:
@@ -97,15 +98,16 @@ class ExportedSegmenter(nn.Module):
 
 
 def mask_targets(batch: list[Sample], matches: Matches, device: torch.device) -> Tensor:
-    """How much of each prototype cell each matched object covers: (P, H / 4, W / 4) float 0..1."""
-    owners = torch.from_numpy(np.stack([s.owners for s in batch if s.owners is not None])).to(device)
+    """How much of each prototype cell each matched object covers, of four points: (P, H / 4, W / 4) float 0..1."""
+    halves = [np.ascontiguousarray(s.owners[1::2, 1::2]) for s in batch if s.owners is not None]
+    owners = torch.from_numpy(np.stack(halves)).to(device)
     numbers = np.zeros((len(batch), max(*(len(s.found) for s in batch), 1)), np.int64)
     for row, sample in zip(numbers, batch, strict=True):
         row[: len(sample.found)] = sample.found[:, 5]
     wanted = torch.from_numpy(numbers).to(device)[matches.images, matches.objects]
     pairs, place = torch.unique(torch.stack([matches.images, wanted]), dim=1, return_inverse=True)
     whole = (owners[pairs[0]] == pairs[1][:, None, None].to(owners.dtype)).float()
-    return functional.avg_pool2d(whole[:, None], PROTOTYPE_STRIDE)[:, 0][place]
+    return functional.avg_pool2d(whole[:, None], PROTOTYPE_STRIDE // 2)[:, 0][place]
 
 
 def mask_loss(
@@ -177,17 +179,21 @@ class SegmentTask:
             features, boxes, logits = as_tensors(stored, device)
             coefficients, prototypes = network.branch(features)  # type: ignore[operator]
         points, strides = anchor_points(images.shape[2], images.shape[3], device)
-        box_loss, score_loss, matches = detection_loss(
-            boxes.float(), logits.float(), truth, classes, real, hidden, points, strides
-        )
-        matches = _some(matches)
         total = prototypes.float().sum() * 0
+        if stored is None:
+            box_loss, score_loss, matches = detection_loss(
+                boxes.float(), logits.float(), truth, classes, real, hidden, points, strides
+            )
+            total = total + box_loss + score_loss
+        else:
+            matches = matched(boxes, logits, truth, classes, real, points, strides)
+        matches = _some(matches)
         if len(matches.images):
             picked = coefficients.float().transpose(1, 2)[matches.images, matches.cells]
             target = mask_targets(samples, matches, device)
             wanted = truth[matches.images, matches.objects]
-            total = _MASK_WEIGHT * mask_loss(picked, prototypes.float(), target, wanted, matches)
-        return total if stored is not None else total + box_loss + score_loss
+            total = total + _MASK_WEIGHT * mask_loss(picked, prototypes.float(), target, wanted, matches)
+        return total
 
     def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """Figures on evenly spread held-out pictures."""

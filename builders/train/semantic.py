@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,7 +29,7 @@ from sightline.builders.train.metrics import IGNORED, accuracy, class_ious, conf
 from sightline.builders.train.network import StreetDetector, conv
 
 STRIDE = 4
-_WIDTH = 48
+_WIDTHS = (24, 48, 48, 48)
 _EVALUATED = 80
 _RARE = 0.35
 
@@ -46,16 +47,17 @@ class SemanticNetwork(nn.Module):
         widths = [detector.stem[1][0].out_channels, *(head.box[0][0].in_channels for head in detector.heads)]
         detector.heads = nn.ModuleList()
         self.trunk: nn.Module = FrozenTrunk(detector) if frozen else OpenTrunk(detector)
-        self.lateral = nn.ModuleList(conv(width, _WIDTH, 1) for width in widths)
-        self.smooth = nn.ModuleList(conv(_WIDTH, _WIDTH, 3) for _ in range(3))
-        self.score = nn.Conv2d(_WIDTH, classes, 1)
+        self.lateral = nn.ModuleList(conv(w, own, 1) for w, own in zip(widths, _WIDTHS, strict=True))
+        self.reduce = nn.ModuleList(conv(a, b, 1) for b, a in itertools.pairwise(_WIDTHS))
+        self.smooth = nn.ModuleList(conv(own, own, 3) for own in _WIDTHS[:3])
+        self.score = nn.Conv2d(_WIDTHS[0], classes, 1)
         self.grow = nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=False)
 
     def branch(self, features: Features) -> Tensor:
         """Logits of the trunk's features."""
         x = self.lateral[3](features[3])
         for level in (2, 1, 0):
-            x = self.smooth[level](self.grow(x) + self.lateral[level](features[level]))
+            x = self.smooth[level](self.grow(self.reduce[level](x)) + self.lateral[level](features[level]))
         scores: Tensor = self.score(x)
         return scores
 
@@ -118,16 +120,23 @@ class SemanticTask:
         batch: tuple[list[Sample], tuple[np.ndarray, ...] | None],
         device: torch.device,
     ) -> Tensor:
-        """Cross entropy of the logits at half of the picture's size, classes weighted."""
+        """Cross entropy of the logits, classes weighted; each pixel of theirs has the class in the middle of its cell."""
         samples, stored = batch
-        surfaces = np.stack([s.surfaces[1::2, 1::2] for s in samples if s.surfaces is not None])
+        surfaces = np.stack(
+            [
+                s.surfaces[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
+                for s in samples
+                if s.surfaces is not None
+            ]
+        )
         wanted = torch.from_numpy(surfaces.astype(np.int64)).to(device)
         if stored is None:
             logits = network(stacked([s.picture for s in samples], device))
         else:
             logits = network.branch(as_tensors(stored, device)[0])  # type: ignore[operator]
-        logits = functional.interpolate(logits.float(), scale_factor=STRIDE / 2, mode="bilinear")
-        return functional.cross_entropy(logits, wanted, self._weights.to(device), ignore_index=IGNORED)
+        return functional.cross_entropy(
+            logits.float(), wanted, self._weights.to(device), ignore_index=IGNORED
+        )
 
     def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """Figures on evenly spread held-out pictures."""

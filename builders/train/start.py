@@ -26,6 +26,9 @@ def detector_from_onnx(path: Path) -> StreetDetector:
     except Exception as error:
         raise ModelFileError(f"{path} is no ONNX file ({error})") from error
     weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Identity" and node.input[0] in weights:  # the exporter keeps equal weights once
+            weights[node.output[0]] = weights[node.input[0]]
     kernels = [
         tuple(weights[name] for name in node.input[1:])
         for node in model.graph.node

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sightline.builders.cards import with_defaults
 from sightline.builders.engine import BuiltEngine, build_engine, engine_kind
@@ -27,9 +27,18 @@ from sightline.builders.repository import (
     staging_folder,
 )
 from sightline.builders.sources import ExportedModel, export_source
-from sightline.builders.version import VersionFacts, write_version
+from sightline.builders.version import (
+    VersionFacts,
+    keep_refused,
+    trial_repository,
+    write_proof,
+    write_version,
+)
 from sightline.card import ModelCard
 from sightline.errors import BuildError, CardError
+
+if TYPE_CHECKING:
+    from sightline.builders.proof import Proof
 
 Step = Literal["check", "export", "convert", "engine", "preprocess", "write", "prove", "publish"]
 STEPS: tuple[Step, ...] = get_args(Step)
@@ -132,8 +141,10 @@ class _Build:
                 self._card, source, exported.origin, network, number, target, built, preprocess
             )
             context = write_version(facts, staging)
-            public, before = self._install(staging, number)
-        return self._report(context, network, exported, built, public, before)
+            proof = self._prove(facts, exported, staging) if self._choices.prove else None
+            public = self._choices.publish and (proof is None or proof.passed)
+            before = self._install(staging, number, public)
+        return self._report(context, network, exported, built, public, before, proof)
 
     def _export(self, staging: Path) -> tuple[ExportedModel, OnnxSource]:
         """The source as ONNX, checked; the card learns what the source knows."""
@@ -155,14 +166,39 @@ class _Build:
         choice = measure_preprocessing(self._card)
         return {**choice.as_json(), "stage": choice.stage}
 
-    def _install(self, staging: Path, number: int) -> tuple[bool, int | None]:
+    def _prove(self, facts: VersionFacts, exported: ExportedModel, staging: Path) -> Proof:
+        """Raises BuildError where the served model drifts from its source and that is not allowed."""
+        from sightline.builders.proof import ProofSubject, prove
+
+        self._step("prove")
+        subject = ProofSubject(
+            card=self._card,
+            source=facts.source,
+            network=facts.network,
+            origin=exported.origin,
+            reference=exported.reference,
+            repository=trial_repository(staging, self._card.name, facts.number),
+            number=facts.number,
+            facts={"engine": f"{facts.built.engine.kind}, {facts.built.engine.precision}"},
+        )
+        proof = prove(subject, progress=self._progress.part)
+        if not proof.passed and not self._choices.allow_drift:
+            page = keep_refused(self._card.name, proof.report)
+            raise BuildError(
+                "the served model does not answer like its source:\n  "
+                + "\n  ".join(proof.failures)
+                + f"\nThe report is {page}. Nothing was published; --allow-drift keeps the version without publishing it"
+            )
+        write_proof(staging / "new", self._card.name, facts.number, proof)
+        return proof
+
+    def _install(self, staging: Path, number: int, public: bool) -> int | None:
         name = self._card.name
-        public = self._choices.publish
         self._step("publish")
         install_version(staging / "new", self._repository, name, number)
         before = make_public(self._repository, name, number) if public else None
         remove_leftovers(self._repository, name)
-        return public, before
+        return before
 
     def _report(
         self,
@@ -172,6 +208,7 @@ class _Build:
         built: BuiltEngine,
         public: bool,
         before: int | None,
+        proof: Proof | None,
     ) -> BuildReport:
         engine, seconds = built.engine, self._seconds()
         return BuildReport(
@@ -195,6 +232,7 @@ class _Build:
             seconds=sum(seconds.values()),
             step_seconds=seconds,
             notes=engine.notes,
+            proof=(proof.summary, *proof.failures) if proof else (),
         )
 
     def _step(self, name: Step) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightline import __version__
 from sightline.builders.engine import BuiltEngine
@@ -21,8 +23,13 @@ from sightline.builders.onnx_source import OnnxSource
 from sightline.builders.preprocess.dali_stages import dali_stage_files
 from sightline.builders.repository import CONFIG, PUBLIC, write_file, write_json
 from sightline.card import ModelCard
-from sightline.naming import MANIFEST, PART_MANIFEST, STAGE_NAME
+from sightline.errors import OutputError
+from sightline.naming import MANIFEST, PART_MANIFEST, STAGE_NAME, stage_model
 
+if TYPE_CHECKING:
+    from sightline.builders.proof import Proof
+
+PROOF = "proof"
 _STAGE_SHIM = (
     "# Written by `sightline build`. Triton loads the stage from here; its code is in the package.\n"
     "from sightline.builders.stages.{stage} import TritonPythonModel as TritonPythonModel\n"
@@ -75,6 +82,39 @@ def write_version(facts: VersionFacts, staging: Path) -> EntryContext:
         path.rename(folder / context.stage("network") / "1" / path.name)
     _write_public(context, folder, {**part, **_manifest(facts, context, folder)}, part)
     return context
+
+
+def trial_repository(staging: Path, name: str, number: int) -> Path:
+    """A repository in which this version is the public one, for the proof: links to the stages, copies of the ensembles."""
+    trial = staging / "trial"
+    trial.mkdir()
+    for folder in (staging / "new").iterdir():
+        (trial / folder.name).symlink_to(folder)
+    public = staging / "new" / stage_model(name, number, "network") / PUBLIC
+    for folder in public.iterdir():
+        shutil.copytree(folder, trial / folder.name)
+    return trial
+
+
+def write_proof(folder: Path, name: str, number: int, proof: Proof) -> None:
+    """Keep the proof with the version."""
+    place = folder / stage_model(name, number, "network") / PROOF
+    write_json(place / f"{PROOF}.json", proof.to_dict())
+    write_file(place / f"{PROOF}.html", proof.report)
+
+
+def keep_refused(name: str, report: bytes) -> Path:
+    """The report of a build that was refused, where its user finds it. Raises OutputError."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    path = Path(root) / "sightline" / "proofs" / f"{name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(report)
+    except OSError as error:
+        raise OutputError(
+            f"the report of the refused build cannot be written to {path}: {error.strerror}"
+        ) from error
+    return path
 
 
 def _write_stage(context: EntryContext, folder: Path, config: Any, part: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sightline.builders.stages.checked import checked_picture
-from sightline.builders.stages.images import decode_image
+from sightline.builders.stages.images import decode_image, target_of
+from sightline.builders.stages.wire import letterbox_arguments
 from sightline.card import ModelCard
 from sightline.frame import Frame
 from sightline.preprocess_ext import letterbox
@@ -29,7 +31,6 @@ from sightline.preprocess_ext.dali import DaliPictures, dali_version
 Way = Literal["core", "dali"]
 SIZES = ((1280, 720), (1920, 1080))
 _QUALITY = 88
-_CORE_RESIZE = {"corner": "letterbox_corner", "crop": "centre_crop"}
 _FEWEST_ROUNDS, _LONGEST = 3, 2.0
 _Files = Sequence[NDArray[np.uint8]]
 _Run = Callable[[NDArray[np.uint8]], object]
@@ -95,19 +96,12 @@ def _take_turns(runs: Mapping[Way, _Run], files: _Files, seconds: float) -> dict
 def _core(card: ModelCard) -> _Run:
     width, height = card.input.size
     out = np.empty((3, height, width), np.float32)
-    options: dict[str, Any] = {
-        "mean": card.input.mean,
-        "std": card.input.std,
-        "resize": _CORE_RESIZE.get(card.input.resize, card.input.resize),
-        "colour": card.input.colour,
-        "pad_value": card.input.pad,
-        "interpolation": card.input.filter,
-        "short_side": card.input.short_side or 0,
-    }
+    arguments = letterbox_arguments(card.input.model_dump())
+    target = target_of(card.input.size, arguments)
 
     def run(file: NDArray[np.uint8]) -> object:
-        image = decode_image(file, target=card.input.size)
-        return image.in_full_size(letterbox(Frame.from_rgb(image.pixels), out, **options).as_array())
+        image = decode_image(file, target=target)
+        return image.in_full_size(letterbox(Frame.from_rgb(image.pixels), out, **arguments).as_array())
 
     return run
 
@@ -119,12 +113,17 @@ def _dali(card: ModelCard) -> _Run:
 
 
 def _drawn_jpeg(size: tuple[int, int]) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(_drawn()).resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=_QUALITY)
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _drawn() -> NDArray[np.uint8]:
     from sightline.scenes import Scene
 
-    picture, _ = Scene(3, size=size).frame(2.0)
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=_QUALITY)
-    return np.frombuffer(file.getvalue(), np.uint8)
+    picture, _ = Scene(3, size=SIZES[0]).frame(2.0)
+    return np.ascontiguousarray(picture)
 
 
 def _why(chosen: Way, medians: Mapping[Way, float], version: str | None) -> str:

@@ -16,6 +16,7 @@ Kind = Literal["decode", "letterbox"]
 Floats = NDArray[np.float32]
 Pictures = tuple[Floats, Floats]
 
+_DEFAULTS: Mapping[str, Any] = {"filter": "bilinear", "pad": 114.0}
 _FIELDS = ("resize", "filter", "pad", "mean", "std", "colour")
 
 
@@ -39,9 +40,10 @@ def _import_dali() -> Any:
 
 
 def graph_settings(card_input: Mapping[str, Any], device: str) -> dict[str, Any]:
-    """Plain values of graph.Settings from the card's `input` as a mapping with size, resize, filter and so on."""
+    """Plain values of graph.Settings from the card's `input` as a mapping; filter, pad and short_side may be left out."""
     width, height = card_input["size"]
-    values = {name: card_input[name] for name in _FIELDS}
+    given = {**_DEFAULTS, **card_input}
+    values = {name: given[name] for name in _FIELDS}
     return {
         "width": int(width),
         "height": int(height),

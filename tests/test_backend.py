@@ -85,7 +85,9 @@ def infer(
     """Outputs by name; `outputs` asks for these only."""
     tensors = []
     for name, array in inputs.items():
-        data_type = {"uint8": "UINT8", "int32": "INT32", "float32": "FP32"}[str(array.dtype)]
+        data_type = {"uint8": "UINT8", "int32": "INT32", "float32": "FP32", "object": "BYTES"}[
+            str(array.dtype)
+        ]
         tensors.append(api.InferInput(name, list(array.shape), data_type))
         tensors[-1].set_data_from_numpy(array)
     wanted = [api.InferRequestedOutput(name) for name in outputs] if outputs else None

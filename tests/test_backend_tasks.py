@@ -7,18 +7,19 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
 from sightline.deploy import LocalServer
 from sightline.preprocess_ext import rle_area
+from tests.backend_answers import answers_of
 from tests.backend_tasks import (
     BAD_ITEM,
     CASES,
     NAN_ITEM,
     RESIZES,
     add_stages,
-    answers_of,
     geometries,
     has_masks,
     inputs_of,
@@ -49,8 +50,8 @@ def test_stage_has_the_bits_of_the_core(client: Any, name: str, resize: str) -> 
     wanted = answers_of(case, raw, geometry)
     found = infer(client, name, inputs_of(raw, geometry))
     assert sorted(found) == sorted(wanted)
-    if "MASKS" in wanted:
-        assert found.pop("MASKS").tolist() == wanted.pop("MASKS").tolist()
+    for text in {"MASKS", "ERROR"} & set(wanted):
+        assert found.pop(text).tolist() == wanted.pop(text).tolist()
     equal(found, wanted)
     if "COUNT" in wanted:
         assert wanted["COUNT"][:2].min() > 1, "the random outputs must look like objects"
@@ -79,3 +80,14 @@ def test_a_picture_alone_is_answered_as_among_others(client: Any, name: str) -> 
         for tensor, array in alone.items():
             cut = tuple(slice(0, size) for size in array.shape[1:])
             assert (together[tensor][part][(slice(None), *cut)] == array).all(), (tensor, index)
+
+
+@pytest.mark.parametrize("name", ["yolov8_masks", "efficient_nms", "classify", "semantic", "embed"])
+def test_what_the_first_stage_said_is_passed_on(client: Any, name: str) -> None:
+    geometry, raw = geometries("stretch"), outputs_of(CASES[name], seed=5)
+    said = np.array([[b""], ["\N{SNOWMAN}".encode() * 200], [b""], [b"[bad_image] cut off"]], object)
+    wanted = answers_of(CASES[name], raw, geometry)["ERROR"]
+    wanted[1] = said[1, 0][: 170 * 3]  # a text has room for 511 bytes, and is cut between two characters
+    wanted[BAD_ITEM] = said[BAD_ITEM]
+    found = infer(client, name, {**inputs_of(raw, geometry), "ERROR": said}, ["ERROR"])
+    assert found["ERROR"].tolist() == wanted.tolist()

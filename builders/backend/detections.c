@@ -177,18 +177,26 @@ bool raw_read(instance *self, call *request, raw_outputs *out, size_t *strides, 
            read_raw(request, self->options->outputs, (int64_t)*items, out, strides, why);
 }
 
+const char *no_answer(const float *geometry) {
+    return geometry[0] == 0.0F ? "[bad_image] the picture could not be used"
+                               : "[bad_answer] the network's numbers for this picture are not finite, or make no sense";
+}
+
 static bool run_detect(instance *self, call *request, failure *why) {
     raw_outputs raw;
     answers found;
+    notes errors;
     const float *geometry;
     size_t strides[MAX_RAW], items;
     if (!raw_read(self, request, &raw, strides, &geometry, &items, why)) return false;
     if (!answers_take(self, request, items, &found, why)) return false;
+    if (!notes_take_over(self, request, items, &errors, why)) return false;
     for (size_t i = 0; i < items; i++) {
         if (!answers_add(self, &found, i, &raw, geometry + i * SL_GEOMETRY_FLOATS, why)) return false;
+        if (found.counts[i] < 0) notes_say(&errors, i, no_answer(geometry + i * SL_GEOMETRY_FLOATS));
         for (size_t k = 0; k < raw.count; k++) raw.tensor[k].data += strides[k];
     }
-    return answers_send(self, request, &found, why);
+    return answers_send(self, request, &found, why) && notes_send(request, &errors, why);
 }
 
 bool run_postprocess(instance *self, call *request, failure *why) {

@@ -19,12 +19,21 @@ typedef struct frames {
 bool frames_of(call *request, frames *out, failure *why);
 /* Item `index` into the network's input `out` and its seven floats of geometry. A failure's text starts with [bad_frame]. */
 bool frame_convert(instance *self, const frames *from, size_t index, float *out, float *geometry, failure *why);
+
+/* ---- notes.c ---- */
+
 /* Texts for the output ERROR, one an item. */
 typedef struct notes {
     char (*text)[sizeof((failure *)0)->text];
     size_t items;
 } notes;
+
+/* All empty. */
 bool notes_take(instance *self, size_t items, notes *out, failure *why);
+/* The same, with what an earlier stage said, where the request has an input ERROR. */
+bool notes_take_over(instance *self, call *request, size_t items, notes *out, failure *why);
+/* Say why an item has no answer, unless something was said before. */
+void notes_say(const notes *into, size_t index, const char *text);
 bool notes_send(call *request, const notes *from, failure *why);
 
 /* ---- detections.c ---- */
@@ -86,6 +95,9 @@ bool raw_read(instance *self, call *request, raw_outputs *out, size_t *strides, 
  * picture has more than MAX_PIXELS; sl_geometry_check has not been asked.
  */
 bool geometry_read(instance *self, call *request, const float **geometry, size_t *items, failure *why);
+
+/* Why an item has no answer: its picture, or what the network made of it. */
+const char *no_answer(const float *geometry);
 
 bool run_letterbox(instance *self, call *request, failure *why);
 bool run_network(instance *self, call *request, failure *why);

@@ -5,7 +5,7 @@
 
 #include "items.h"
 
-enum { INFO_FIELDS = 4, LENGTH_BYTES = 4 };
+enum { INFO_FIELDS = 4 };
 
 static const char *const format_names[] = {"I420", "NV12", "RGB", "BGR"};
 
@@ -77,29 +77,6 @@ bool frame_convert(instance *self, const frames *from, size_t index, float *out,
     if (status == SL_ERROR_SIZE && options->letterbox.resize == SL_CENTRE_CROP) return no_cover(options, info, why);
     if (!core_ok(status, FAILURE_INTERNAL, why)) return false;
     sl_geometry_to_floats(&fit, geometry);
-    return true;
-}
-
-bool notes_take(instance *self, size_t items, notes *out, failure *why) {
-    out->items = items;
-    out->text = scratch_take(&self->memory, BLOCK_TEXT, items * sizeof *out->text, why);
-    for (size_t i = 0; out->text != NULL && i < items; i++) out->text[i][0] = '\0';
-    return out->text != NULL;
-}
-
-bool notes_send(call *request, const notes *from, failure *why) {
-    int64_t form[2] = {(int64_t)from->items, 1};
-    size_t bytes = 0;
-    void *data;
-    for (size_t i = 0; i < from->items; i++) bytes += LENGTH_BYTES + strlen(from->text[i]);
-    if (!request->output(request, "ERROR", ELEMENT_TEXT, form, 2, bytes, &data, why)) return false;
-    unsigned char *at = data;
-    for (size_t i = 0; at != NULL && i < from->items; i++) {
-        uint32_t length = (uint32_t)strlen(from->text[i]);
-        memcpy(at, &length, LENGTH_BYTES); /* Triton's strings: their length, little-endian as this processor, and text */
-        memcpy(at + LENGTH_BYTES, from->text[i], length);
-        at += LENGTH_BYTES + length;
-    }
     return true;
 }
 

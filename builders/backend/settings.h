@@ -13,7 +13,7 @@
  *   outputs        how many of the network's outputs the head reads, from the first
  *   [streams]      see below
  *   [precision]    f32, or bf16 where the processor has it; the weights' own precision is the engine file's
- * postprocess, fused:
+ * postprocess (has an output ERROR, which says why an item has no answer, and takes the first stage's as an input), fused:
  *   outputs        the same number
  *   [task]         detect, segment, classify, semantic, embed
  *   [size]         of the network's input: for masks, class maps, boxes of 0..1 and heads with grids

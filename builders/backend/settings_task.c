@@ -43,7 +43,8 @@ bool settings_is_segment(const json *j) { return settings_word(j, JSON_ROOT, "ta
 
 bool settings_read_task(const json *j, settings *out, failure *why) {
     int task = TASK_DETECT;
-    if (!settings_optional_word(j, JSON_ROOT, "task", tasks, TASKS, "detect, segment, classify, semantic or embed", &task, why))
+    if (!settings_optional_word(j, JSON_ROOT, "task", tasks, TASKS, "detect, segment, classify, semantic or embed", &task,
+                                why))
         return false;
     out->task = task == SEGMENT ? TASK_DETECT : (task_kind)task;
     switch (out->task) {

@@ -19,7 +19,10 @@ enum { BLOCK_WORK, BLOCK_TENSOR, BLOCK_BOXES, BLOCK_SCORES, BLOCK_CLASSES, BLOCK
 
 typedef enum element { ELEMENT_U8, ELEMENT_I32, ELEMENT_F32, ELEMENT_TEXT } element;
 
-/* An input in CPU memory: `bytes` is what its shape says, `data` is aligned for the element. shape[0] is the batch. */
+/*
+ * An input in CPU memory: `bytes` is what its shape says, of ELEMENT_TEXT what was sent: strings, each behind the four
+ * bytes of its length. `data` is aligned for the element. shape[0] is the batch.
+ */
 typedef struct tensor {
     element type;
     size_t rank;

@@ -4,7 +4,7 @@
 
 #include "items.h"
 
-enum { MAX_MAP_BYTES = 1 << 30 }; /* of CLASS_MAP */
+enum { NO_CLASS = -1, MAX_MAP_BYTES = 1 << 30 }; /* the latter of CLASS_MAP */
 
 static size_t values_of(const sl_tensor *one) {
     size_t values = 1;
@@ -12,9 +12,23 @@ static size_t values_of(const sl_tensor *one) {
     return values;
 }
 
+/* One item's `top` best; false where there are none, which is NaN everywhere, or in what a softmax is made of. */
+static bool classify_one(const instance *self, const float *values, size_t count, size_t top, float *scores,
+                         int32_t *classes) {
+    size_t written = 0;
+    sl_status status = sl_classify(values, count, self->options->head.activation, top, scores, classes, &written);
+    if (status != SL_OK) written = 0;
+    for (size_t k = written; k < top; k++) {
+        scores[k] = 0.0F;
+        classes[k] = NO_CLASS;
+    }
+    return written > 0;
+}
+
 /* SCORES and CLASSES, the best first; class -1 where there is none (picture not usable, NaN). */
 bool run_classify(instance *self, call *request, failure *why) {
     raw_outputs raw;
+    notes errors;
     const float *geometry;
     size_t strides[MAX_RAW], items;
     void *scores, *classes;
@@ -27,42 +41,39 @@ bool run_classify(instance *self, call *request, failure *why) {
         return false;
     if (scores == NULL) scores = scratch_take(&self->memory, BLOCK_SCORES, items * top * sizeof(float), why);
     if (classes == NULL) classes = scratch_take(&self->memory, BLOCK_CLASSES, items * top * sizeof(int32_t), why);
-    if (scores == NULL || classes == NULL) return false;
+    if (scores == NULL || classes == NULL || !notes_take_over(self, request, items, &errors, why)) return false;
     memset(scores, 0, items * top * sizeof(float));
-    memset(classes, 0xFF, items * top * sizeof(int32_t)); /* -1 */
+    memset(classes, 0xFF, items * top * sizeof(int32_t)); /* NO_CLASS */
     for (size_t i = 0; i < items; i++) {
-        size_t written = 0;
-        if (geometry[i * SL_GEOMETRY_FLOATS] == 0.0F) continue;
-        sl_status status = sl_classify(raw.tensor[0].data + i * strides[0], count, self->options->head.activation, top,
-                                       (float *)scores + i * top, (int32_t *)classes + i * top, &written);
-        if (status == SL_ERROR_VALUE) continue; /* no softmax of NaN: this picture alone has no classes */
-        if (!core_ok(status, FAILURE_BAD_INPUT, why)) return false;
-        for (size_t k = written; k < top; k++) ((int32_t *)classes)[i * top + k] = -1;
+        const float *fit = geometry + i * SL_GEOMETRY_FLOATS;
+        if (fit[0] == 0.0F || !classify_one(self, raw.tensor[0].data + i * strides[0], count, top,
+                                            (float *)scores + i * top, (int32_t *)classes + i * top))
+            notes_say(&errors, i, no_answer(fit));
     }
-    return true;
+    return notes_send(request, &errors, why);
 }
 
 /* EMBEDDING: of length 1; zeros where there is none (picture not usable, NaN). */
 bool run_embed(instance *self, call *request, failure *why) {
     raw_outputs raw;
+    notes errors;
     const float *geometry;
     size_t strides[MAX_RAW], items;
     void *out;
     if (!raw_read(self, request, &raw, strides, &geometry, &items, why)) return false;
     size_t count = values_of(&raw.tensor[0]);
     int64_t form[2] = {(int64_t)items, (int64_t)count};
+    if (count > SL_MAX_ANCHORS) return fail(why, FAILURE_BAD_INPUT, "RAW has %zu numbers; at most 2^24 are read", count);
     if (!request->output(request, "EMBEDDING", ELEMENT_F32, form, 2, 0, &out, why)) return false;
-    if (out == NULL) return true;
+    if (out == NULL) out = scratch_take(&self->memory, BLOCK_TENSOR, items * count * sizeof(float), why);
+    if (out == NULL || !notes_take_over(self, request, items, &errors, why)) return false;
     memset(out, 0, items * count * sizeof(float));
     for (size_t i = 0; i < items; i++) {
-        if (geometry[i * SL_GEOMETRY_FLOATS] == 0.0F) continue;
-        sl_status status = sl_embedding(raw.tensor[0].data + i * strides[0], count, (float *)out + i * count);
-        if (status == SL_ERROR_VALUE) /* NaN has no direction: this picture alone has no embedding */
-            memset((float *)out + i * count, 0, count * sizeof(float));
-        else if (!core_ok(status, FAILURE_BAD_INPUT, why))
-            return false;
+        const float *fit = geometry + i * SL_GEOMETRY_FLOATS;
+        if (fit[0] == 0.0F || sl_embedding(raw.tensor[0].data + i * strides[0], count, (float *)out + i * count) != SL_OK)
+            notes_say(&errors, i, no_answer(fit)); /* NaN has no direction */
     }
-    return true;
+    return notes_send(request, &errors, why);
 }
 
 static bool read_semantic(const instance *self, const sl_tensor *logits, sl_semantic *out, failure *why) {
@@ -108,6 +119,7 @@ static bool map_one(instance *self, const sl_semantic *semantic, const float *lo
 /* CLASS_MAP: as high and wide as the largest picture of the request; zeros beside a picture and where none was usable. */
 bool run_semantic(instance *self, call *request, failure *why) {
     raw_outputs raw;
+    notes errors;
     sl_semantic semantic;
     const float *geometry;
     size_t strides[MAX_RAW], items;
@@ -119,13 +131,14 @@ bool run_semantic(instance *self, call *request, failure *why) {
     int64_t form[3] = {(int64_t)items, height, width};
     size_t bytes = (size_t)width * (size_t)height;
     if (!request->output(request, "CLASS_MAP", ELEMENT_U8, form, 3, 0, &out, why)) return false;
-    if (out == NULL) return true;
-    memset(out, 0, items * bytes);
+    if (!notes_take_over(self, request, items, &errors, why)) return false;
+    if (out != NULL) memset(out, 0, items * bytes);
     for (size_t i = 0; i < items; i++) {
         const float *fit = geometry + i * SL_GEOMETRY_FLOATS;
-        if (fit[0] != 0.0F && !map_one(self, &semantic, raw.tensor[0].data + i * strides[0], fit,
+        if (fit[0] == 0.0F) notes_say(&errors, i, no_answer(fit));
+        if (out != NULL && fit[0] != 0.0F && !map_one(self, &semantic, raw.tensor[0].data + i * strides[0], fit,
                                        (uint8_t *)out + i * bytes, (size_t)width, why))
             return false;
     }
-    return true;
+    return notes_send(request, &errors, why);
 }

@@ -6,7 +6,7 @@
 #include "input.h"
 #include "triton.h"
 
-enum { FAKE_INPUTS = 4, FAKE_BUFFERS = 3, FAKE_OUTPUTS = 16, FAKE_RANK = 10 };
+enum { FAKE_INPUTS = 6, FAKE_BUFFERS = 3, FAKE_OUTPUTS = 16, FAKE_RANK = 10 };
 enum { FAKE_MOST_BYTES = 1 << 30, FAKE_ROOM_BYTES = 1 << 18 }; /* no output may ask for more; there is room for */
 
 /* Which calls fail, or answer something unwelcome. */

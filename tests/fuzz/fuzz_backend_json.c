@@ -26,12 +26,23 @@ static void ask(const json *j, uint32_t node) {
 }
 
 static void check_settings(const settings *s) {
+    FUZZ_CHECK(s->precision == ENGINE_F32 || s->precision == ENGINE_BF16);
     FUZZ_CHECK(s->workers <= 64 && s->streams >= 0 && s->streams <= 64 && s->outputs <= MAX_RAW);
     if (s->stage == STAGE_LETTERBOX || s->stage == STAGE_FUSED) {
         FUZZ_CHECK(s->width >= 1 && s->width <= SL_MAX_SIDE && s->height >= 1 && s->height <= SL_MAX_SIDE);
         for (int i = 0; i < 3; i++) FUZZ_CHECK(s->letterbox.std[i] > 0.0F);
+        FUZZ_CHECK(s->letterbox.pad_value >= 0.0F && s->letterbox.pad_value <= 255.0F);
+        FUZZ_CHECK(s->letterbox.resize <= SL_CENTRE_CROP && s->letterbox.filter <= SL_FILTER_BOX);
+        int32_t shorter = s->width < s->height ? s->width : s->height, side = s->letterbox.short_side;
+        FUZZ_CHECK(side == 0 || (s->letterbox.resize == SL_CENTRE_CROP && side >= shorter && side <= SL_MAX_SIDE));
     }
-    if (s->stage == STAGE_POSTPROCESS || s->stage == STAGE_FUSED) {
+    if (s->stage == STAGE_POSTPROCESS && s->task == TASK_CLASSIFY) FUZZ_CHECK(s->top >= 1 && s->top <= SL_MAX_CLASSES);
+    if (s->stage == STAGE_POSTPROCESS && s->task == TASK_SEMANTIC)
+        FUZZ_CHECK(s->semantic.classes >= 1 && s->semantic.classes <= 256);
+    if (s->stage == STAGE_FUSED || (s->stage == STAGE_POSTPROCESS && s->task == TASK_DETECT)) {
+        FUZZ_CHECK(s->outputs >= 1 && s->outputs <= MAX_RAW);
+        FUZZ_CHECK(!s->pasted || (s->head.kind == SL_HEAD_MASK_RCNN && s->outputs >= 4));
+        FUZZ_CHECK(strchr(s->anchors_file, '/') == NULL && s->anchors_file[0] != '.');
         FUZZ_CHECK(s->detections >= 1 && s->detections <= MAX_DETECTIONS);
         FUZZ_CHECK(s->limits.score >= 0.0 && s->limits.score <= 1.0 && s->limits.iou >= 0.0 && s->limits.iou <= 1.0);
         FUZZ_CHECK((s->head.anchors == NULL) == (s->head.anchor_count == 0));

@@ -15,6 +15,9 @@ enum { STRIP = 1 << 16, LEAST_REFUSED = 7072 }; /* pixels of a strip; side of a 
 #define LETTERBOX(resize)                                                                                        \
     "\\\"size\\\":[12,9],\\\"letterbox\\\":{\\\"mean\\\":[0,1,2],\\\"std\\\":[255,1,2],\\\"resize\\\":\\\"" resize \
     "\\\",\\\"colour\\\":\\\"bgr\\\"}"
+#define CROP                                                                                              \
+    "\\\"size\\\":[12,9],\\\"letterbox\\\":{\\\"mean\\\":[0,1,2],\\\"std\\\":[255,1,2],\\\"resize\\\":\\\"crop\\\"," \
+    "\\\"colour\\\":\\\"rgb\\\",\\\"filter\\\":\\\"triangle\\\",\\\"short_side\\\":10}"
 #define HEAD(head) \
     "\\\"stage\\\":\\\"postprocess\\\",\\\"head\\\":\\\"" head "\\\",\\\"score\\\":0.25,\\\"iou\\\":0.5,\\\"detections\\\":5"
 #define TASK(task) "\\\"stage\\\":\\\"postprocess\\\",\\\"task\\\":\\\"" task "\\\",\\\"outputs\\\":1"
@@ -33,6 +36,17 @@ static const char *const configs[] = {
     CONFIG(TASK("embed")),
     CONFIG(HEAD("yolov8") ",\\\"outputs\\\":1,\\\"classes\\\":2,\\\"multi_label\\\":true"),
     CONFIG(HEAD("yolov5") ",\\\"outputs\\\":1,\\\"classes\\\":2"),
+    CONFIG("\\\"stage\\\":\\\"letterbox\\\"," CROP),
+    CONFIG("\\\"stage\\\":\\\"letterbox\\\"," LETTERBOX("corner\\\",\\\"pad\\\":0,\\\"filter\\\":\\\"box")),
+    CONFIG(HEAD("mask_rcnn") ",\\\"outputs\\\":4,\\\"classes\\\":3,\\\"task\\\":\\\"segment\\\""),
+    CONFIG(HEAD("mask_rcnn") ",\\\"outputs\\\":3,\\\"classes\\\":3,\\\"background\\\":\\\"first\\\",\\\"centre_form\\\":true"),
+    CONFIG(HEAD("efficient_nms") ",\\\"outputs\\\":4,\\\"classes\\\":3,\\\"normalised\\\":true,\\\"size\\\":[8,8]"),
+    CONFIG(HEAD("ssd") ",\\\"outputs\\\":2,\\\"classes\\\":2,\\\"activation\\\":\\\"softmax\\\",\\\"background\\\":\\\"first\\\","
+                  "\\\"box_weights\\\":[10,10,5,5],\\\"anchors\\\":[[0,0,4,4],[1,1,7,8],[2,2,9,9]]"),
+    CONFIG(HEAD("yolox") ",\\\"outputs\\\":1,\\\"classes\\\":1,\\\"size\\\":[8,8],\\\"strides\\\":[4,8]"),
+    CONFIG(HEAD("yolov5") ",\\\"outputs\\\":2,\\\"classes\\\":1,\\\"size\\\":[8,8],\\\"anchors\\\":[[2,3],[4,4]]"),
+    CONFIG(TASK("classify") ",\\\"top\\\":2"),
+    CONFIG(TASK("semantic") ",\\\"classes\\\":2,\\\"size\\\":[8,8],\\\"upsample\\\":\\\"classes\\\""),
     CONFIG("\\\"stage\\\":\\\"identity\\\""),
 };
 
@@ -53,13 +67,39 @@ static void start(void) {
     }
 }
 
+/* Outputs that must fit each other: chance would hardly find them. */
+typedef struct form {
+    const char *config, *name;
+    uint32_t rank; /* without the items */
+    int64_t dims[4];
+} form;
+
+static const form forms[] = {
+    {"mask_rcnn", "RAW", 2, {6, 4}},     {"mask_rcnn", "RAW_1", 1, {6}},       {"mask_rcnn", "RAW_2", 1, {6}},
+    {"mask_rcnn", "RAW_3", 4, {6, 1, 3, 5}}, {"efficient_nms", "RAW", 1, {1}}, {"efficient_nms", "RAW_1", 2, {6, 4}},
+    {"efficient_nms", "RAW_2", 1, {6}},  {"efficient_nms", "RAW_3", 1, {6}},   {"ssd", "RAW", 2, {3, 4}},
+    {"ssd", "RAW_1", 2, {3, 3}},         {"yolox", "RAW", 2, {5, 6}},          {"[[2,3]", "RAW", 3, {6, 2, 2}},
+    {"[[2,3]", "RAW_1", 4, {1, 1, 2, 6}},
+};
+
+static bool usual_form(const char *config, TRITONBACKEND_Input *input) {
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (strstr(config, forms[i].config) == NULL || strcmp(input->name, forms[i].name) != 0) continue;
+        input->rank = 1 + forms[i].rank;
+        memcpy(input->shape + 1, forms[i].dims, sizeof forms[i].dims);
+        return true;
+    }
+    return false;
+}
+
 /* Mostly what a stage wants, so that the work itself is reached. */
-static void choose_shape(fuzz_input *from, TRITONBACKEND_Input *input, int64_t items) {
+static void choose_shape(fuzz_input *from, const char *config, TRITONBACKEND_Input *input, int64_t items) {
     static const int64_t usual[] = {1, 2, 3, 4, 6, 7, 8, 9, 12, 16};
     uint8_t kind = fuzz_u8(from);
     input->rank = 2 + kind % 3;
     input->shape[0] = kind < 240 ? items : (int32_t)fuzz_u32(from);
     for (uint32_t i = 1; i < input->rank; i++) input->shape[i] = usual[fuzz_u8(from) % 10];
+    if (kind < 225 && usual_form(config, input)) return;
     if (strcmp(input->name, "FRAME") == 0 && kind < 230) {
         input->rank = 2;
         input->shape[1] = fuzz_between(from, 0, 300);
@@ -69,6 +109,9 @@ static void choose_shape(fuzz_input *from, TRITONBACKEND_Input *input, int64_t i
     } else if (strcmp(input->name, "GEOMETRY") == 0 && kind < 230) {
         input->rank = 2;
         input->shape[1] = 7;
+    } else if (strcmp(input->name, "ERROR") == 0 && kind < 230) {
+        input->rank = 2;
+        input->shape[1] = 1;
     } else if (kind >= 250) {
         input->rank = fuzz_u8(from) % FAKE_RANK;
         for (uint32_t i = 0; i < input->rank; i++) input->shape[i] = (int64_t)((uint64_t)fuzz_u32(from) << fuzz_u8(from) % 40);
@@ -76,13 +119,22 @@ static void choose_shape(fuzz_input *from, TRITONBACKEND_Input *input, int64_t i
 }
 
 static uint64_t honest_bytes(const TRITONBACKEND_Input *input) {
-    uint64_t bytes = input->type == TRITONSERVER_TYPE_UINT8 ? 1 : 4;
+    uint64_t bytes = input->type == TRITONSERVER_TYPE_UINT8 ? 1 : input->type == TRITONSERVER_TYPE_BYTES ? 9 : 4;
     for (uint32_t i = 0; i < input->rank; i++) {
         if (input->shape[i] < 0 || input->shape[i] > LARGEST) return LARGEST;
         bytes *= (uint64_t)input->shape[i];
         if (bytes > LARGEST) return LARGEST;
     }
     return bytes;
+}
+
+/* Strings of five bytes each; now and then one that is longer than what is left. */
+static void fill_texts(fuzz_input *from, unsigned char *data, uint64_t bytes) {
+    for (uint64_t i = 0; i + 9 <= bytes; i += 9) {
+        uint32_t length = fuzz_u8(from) == 255 ? fuzz_u32(from) : 5;
+        memcpy(data + i, &length, sizeof length);
+        fuzz_bytes(from, data + i + sizeof length, 5);
+    }
 }
 
 /* A picture that fits into a network of 8x8; now and then a long strip, or one with more pixels than are taken. */
@@ -110,6 +162,7 @@ static void fill_values(fuzz_input *from, const TRITONBACKEND_Input *input, unsi
         float value = (float)fuzz_u8(from) / (i % 8 == 0 ? 255.0F : 16.0F);
         memcpy(data + i, &value, 4);
     }
+    if (input->type == TRITONSERVER_TYPE_BYTES) fill_texts(from, data, bytes);
     if (strcmp(input->name, "FRAME_INFO") == 0 && fuzz_u8(from) < 200) {
         for (uint64_t i = 0; i + 4 <= bytes; i += 4) {
             int32_t value = i % 16 < 8 ? fuzz_between(from, -1, 20) : fuzz_between(from, -1, 4);
@@ -147,28 +200,31 @@ static void fill_buffers(fuzz_input *from, TRITONBACKEND_Input *input, void **bl
 }
 
 static void fill_request(fuzz_input *from, TRITONBACKEND_Request *request, int stage, void **blocks) {
-    static const char *const names[][3] = {{"FRAME", "FRAME_INFO", NULL}, {"RAW", "GEOMETRY", "RAW_1"}, {"TENSOR", NULL, NULL}};
+    static const char *const names[][FAKE_INPUTS] = {
+        {"FRAME", "FRAME_INFO"}, {"RAW", "GEOMETRY", "RAW_1", "RAW_2", "RAW_3", "ERROR"}, {"TENSOR"}};
     static const char *const outputs[] = {"TENSOR", "GEOMETRY", "ERROR",  "COUNT",     "BOXES",
                                           "SCORES", "CLASSES",  "ANGLES", "KEYPOINTS", "MASKS", "CLASS_MAP", "EMBEDDING"};
     static const TRITONSERVER_DataType types[] = {TRITONSERVER_TYPE_UINT8, TRITONSERVER_TYPE_INT32,
                                                   TRITONSERVER_TYPE_FP32, TRITONSERVER_TYPE_BYTES};
-    const char *const *wanted = names[stage < 2 ? 0 : stage < CONFIGS - 1 ? 1 : 2];
+    const char *const *wanted = names[strstr(configs[stage], "letterbox") != NULL ? 0 : stage < CONFIGS - 1 ? 1 : 2];
     int64_t items = fuzz_between(from, 1, 3);
     uint8_t faults = fuzz_u8(from);
     uint32_t outputs_asked = fuzz_u32(from);
     request->scribble = fuzz_u32(from);
     request->faults = faults < 200 ? 0 : 1U << faults % 7;
-    for (uint32_t i = 0; i < 3 && wanted[i] != NULL; i++) {
+    for (uint32_t i = 0; i < FAKE_INPUTS && wanted[i] != NULL; i++) {
         TRITONBACKEND_Input *input = &request->inputs[request->input_count];
         uint8_t kind = fuzz_u8(from);
-        if (kind >= 250) continue; /* it is missing */
+        bool text = strcmp(wanted[i], "ERROR") == 0;
+        if (kind >= 250 || (text && kind < 100)) continue; /* it is missing */
         input->request = request;
         input->name = wanted[i];
         input->type = kind >= 245                             ? types[kind % 4]
+                      : text                                   ? TRITONSERVER_TYPE_BYTES
                       : strcmp(input->name, "FRAME") == 0      ? TRITONSERVER_TYPE_UINT8
                       : strcmp(input->name, "FRAME_INFO") == 0 ? TRITONSERVER_TYPE_INT32
                                                                : TRITONSERVER_TYPE_FP32;
-        choose_shape(from, input, items);
+        choose_shape(from, configs[stage], input, items);
         fill_buffers(from, input, blocks + request->input_count * FAKE_BUFFERS);
         request->input_count++;
     }

@@ -252,9 +252,13 @@ HOSTILE: list[tuple[str, Any, str]] = [
     ("five dimensions", model(inputs=[value("images", [1, 3, 8, 64, 64])]), "must be .N, 3, height, width."),
     ("grey input", model(inputs=[value("images", [1, 1, 64, 64])]), "must be .N, 3, height, width."),
     ("an input of a million pixels a side", model(inputs=[value("images", [1, 3, 10**6, 10**6])]), "8..8192"),
-    ("a name with control characters", model(helper.make_node("Relu", ["\x1b[31m\n" + "x" * 500], ["out"])), r"reads '.x1b\[31m.nx+…'"),
+    ("a name with control characters", model(helper.make_node("Relu", ["\x1b[31m\n" + "x" * 500], ["out"])),
+     r"reads '.x1b\[31m.nx+…'"),
     ("a graph that claims 2 GiB", b"\x08\x09\x3a" + varint(2**31 - 100) + b"\x0a\x00", "cut off.*claims 2147483548"),
     ("a size of 70 bits", b"\x08\x09\x3a" + b"\xff" * 10, "cut off, or damaged"),
+    ("a name that is no text", model(node("Relu", name="nameless")).SerializeToString()
+     .replace(b"nameless", b"name\xff\xfess"), "no UTF-8"),
+    ("an operator that is no text", model(node("Relu")).SerializeToString().replace(b"Relu", b"Rel\xff"), "no UTF-8"),
     ("a field number of 0", b"\x08\x09\x00\x01", "no part of an ONNX file"),
 ]  # fmt: skip
 

@@ -14,6 +14,8 @@ MAX_DEPTH = 96  # protobuf's own limit is 100
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_TYPES = frozenset((3, 4, 5, 8, 13, 14, 17, 18))  # numbers of FieldDescriptor.TYPE_*
 
+_STRING_TYPE = 9
+
 
 class WireError(Exception):
     """Why a file is no ONNX file, or too much for one."""
@@ -21,11 +23,12 @@ class WireError(Exception):
 
 @dataclass
 class _Layout:
-    """Fields of a message type: those that hold messages, and those that hold packed numbers."""
+    """Fields of a message type: those that hold messages, packed numbers, and texts."""
 
     name: str
     messages: dict[int, _Layout] = field(default_factory=dict)
     packed: set[int] = field(default_factory=set)
+    texts: set[int] = field(default_factory=set)
 
 
 def check_wire(content: bytes) -> None:
@@ -70,7 +73,17 @@ def check_wire(content: bytes) -> None:
                 raise WireError(
                     f"it has more than {MAX_PACKED_BYTES} bytes of whole numbers; save them as raw data"
                 )
+        elif number in layout.texts:
+            _check_text(content, position, length)
         position += length
+
+
+def _check_text(content: bytes, position: int, length: int) -> None:
+    """Protobuf gives bytes in place of text where it is no UTF-8."""
+    try:
+        content[position : position + length].decode()
+    except UnicodeDecodeError as error:
+        raise WireError(f"it is damaged: the text at byte {position} is no UTF-8") from error
 
 
 def _skip(content: bytes, position: int, end: int, kind: int, number: int) -> int:
@@ -113,4 +126,6 @@ def _layout(descriptor: Any, made: dict[str, _Layout]) -> _Layout:
             layout.messages[item.number] = _layout(item.message_type, made)
         elif item.type in _VARINT_TYPES:
             layout.packed.add(item.number)
+        elif item.type == _STRING_TYPE:
+            layout.texts.add(item.number)
     return layout

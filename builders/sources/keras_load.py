@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.builders.sources.base import Floats
-from sightline.builders.sources.files import checked_archive
+from sightline.builders.sources.files import checked_archive, file_kind
 from sightline.builders.sources.keras_defaults import defaults_of
 from sightline.builders.sources.keras_worker import first_lines
 from sightline.errors import BuildError, CardError, ModelFileError
@@ -39,6 +39,7 @@ class Original:
     channels_last: bool
     origin: str
     defaults: dict[str, Any] = field(default_factory=dict)
+    kept: Any = None  # whose variables the function reads
 
     def run(self, images: Floats) -> list[NDArray[Any]]:
         """Outputs for float32 (N, 3, height, width)."""
@@ -53,7 +54,7 @@ def load_keras(path: Path, size: tuple[int, int], branch: str | None, report: Re
     import keras
 
     report("load the Keras file")
-    if path.read_bytes()[:4] == b"PK\x03\x04":
+    if file_kind(path) == "keras":
         checked_archive(path).close()
     model = _keras_model(keras, path)
     served = _branch(keras, model, branch)
@@ -61,7 +62,7 @@ def load_keras(path: Path, size: tuple[int, int], branch: str | None, report: Re
     versions = f"Keras {keras.version()}"
     name = f"{model.name}/{branch}" if branch else model.name
     return _original(
-        lambda x: served(x, training=False), shape, size, f"{versions} {name}", defaults_of(model.name)
+        lambda x: served(x, training=False), shape, size, f"{versions} {name}", defaults_of(model.name), model
     )
 
 
@@ -158,8 +159,9 @@ def load_saved_model(
         outputs = served(**{name: images})
         return [outputs[key] for key in sorted(outputs)]
 
-    call.keep = loaded  # type: ignore[attr-defined] - its variables end with it
-    return _original(call, tuple(spec.shape), size, f"TensorFlow {tf.__version__} SavedModel {path.name}", {})
+    return _original(
+        call, tuple(spec.shape), size, f"TensorFlow {tf.__version__} SavedModel {path.name}", {}, loaded
+    )
 
 
 def _check_operations(path: Path) -> None:
@@ -189,7 +191,12 @@ def _nodes(content: Any) -> Iterable[Any]:
 
 
 def _original(
-    call: Any, shape: tuple[int | None, ...], size: tuple[int, int], origin: str, defaults: dict[str, Any]
+    call: Any,
+    shape: tuple[int | None, ...],
+    size: tuple[int, int],
+    origin: str,
+    defaults: dict[str, Any],
+    kept: Any,
 ) -> Original:
     import tensorflow as tf
 
@@ -212,7 +219,6 @@ def _original(
     def flat(images: Any) -> list[Any]:
         return list(tf.nest.flatten(call(images)))
 
-    flat.keep = call  # type: ignore[attr-defined]
     fixed = {"input": {**defaults.get("input", {}), "size": [width, height]}}
     return Original(
         tf.function(flat, input_signature=signature), signature, last, origin, {**defaults, **fixed}

@@ -10,13 +10,14 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.builders.sources import keras_wire
-from sightline.builders.sources.base import Floats
+from sightline.builders.sources.base import Floats, Reference
 from sightline.errors import BuildError, CardError, ModelFileError, SightlineError
 
 WORKER = "sightline.builders.sources.keras_worker"
@@ -34,14 +35,25 @@ _ENVIRONMENT = {
 _NOISE_CHARACTERS = 400
 
 
-class KerasProcess:
-    """Loads and exports a model, then answers `run` until it is closed or forgotten.
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that the process has loaded and exported.
 
     content: the ONNX. origin: framework, versions and name. defaults: card fields that the model knows. channels_last: the
-    layout of its input. Raises ModelFileError, CardError or BuildError as the worker found them.
+    layout of its input. run: the original's outputs for float32 (N, 3, height, width); it keeps the process alive.
     """
 
-    def __init__(self, order: Mapping[str, Any], report: Callable[[str], None]) -> None:
+    content: bytes = field(repr=False)
+    origin: str
+    defaults: Mapping[str, Any]
+    channels_last: bool
+    run: Reference = field(repr=False)
+
+
+class KerasProcess:
+    """Loads models and answers their `run` until it is closed or forgotten. Starting it takes seconds."""
+
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
@@ -53,17 +65,21 @@ class KerasProcess:
             start_new_session=True,  # Ctrl-C is ours to handle
         )
         self._finalizer = weakref.finalize(self, _end, self._process, self._noise)
-        head, blocks = self._call({"load": dict(order)}, [], report)
-        self.content = blocks[0]
-        self.origin = str(head["origin"])
-        self.defaults: Mapping[str, Any] = head["defaults"]
-        self.channels_last = bool(head["channels_last"])
 
-    def run(self, images: Floats) -> list[NDArray[Any]]:
-        """The original's outputs for float32 (N, 3, height, width)."""
-        block = keras_wire.block_of(np.asarray(images, np.float32))
-        _, blocks = self._call({"run": True}, [block], lambda _: None)
-        return [keras_wire.array_of(block) for block in blocks]
+    def load(self, order: Mapping[str, Any], report: Callable[[str], None]) -> LoadedModel:
+        """Load and export one model: path, size (width, height), branch or None, signature.
+
+        Raises ModelFileError, CardError or BuildError as the worker found them.
+        """
+        head, blocks = self._call({"load": dict(order)}, [], report)
+        number = int(head["number"])
+
+        def run(images: Floats) -> list[NDArray[Any]]:
+            block = keras_wire.block_of(np.asarray(images, np.float32))
+            _, answers = self._call({"run": number}, [block], lambda _: None)
+            return [keras_wire.array_of(answer) for answer in answers]
+
+        return LoadedModel(blocks[0], str(head["origin"]), head["defaults"], bool(head["channels_last"]), run)
 
     def close(self) -> None:
         """End the process."""
@@ -91,7 +107,6 @@ class KerasProcess:
         finally:
             guard.cancel()
         if "error" in answer:
-            self.close()
             raise _ERRORS.get(str(answer.get("kind")), BuildError)(str(answer["error"]))
         return answer, answers
 

@@ -31,37 +31,35 @@ _MAX_FILES = 10_000
 Progress = Callable[[str], None]
 
 
-def export(card: ModelCard, progress: Progress | None = None) -> ExportedModel:
+def export(
+    card: ModelCard, progress: Progress | None = None, *, process: KerasProcess | None = None
+) -> ExportedModel:
     """The card's Keras file or SavedModel folder as ONNX of opset 17, in the layout of the original (often NHWC).
 
     card.branch names a layer that is served alone, such as the tower of a Siamese pair; card.source_args may name a
-    SavedModel's `signature` (else serving_default). Raises ModelFileError for a file that cannot be loaded safely, CardError
-    for a branch or argument that is not there, BuildError where the export does not give the original's numbers, and
-    MissingDependencyError.
+    SavedModel's `signature` (else serving_default). process: one that is used again; started where None. Raises
+    ModelFileError for a file that cannot be loaded safely, CardError for a branch or argument that is not there,
+    BuildError where the export does not give the original's numbers, and MissingDependencyError.
     """
     report = progress or (lambda _: None)
     _check_packages()
     path = _path_of(card)
     signature = _signature_of(card)
     digest = _digest(path, report)
-    report("start TensorFlow")
-    process = KerasProcess(
-        {
-            "path": str(path),
-            "size": list(card.input.size),
-            "branch": card.branch,
-            "signature": signature,
-        },
-        report,
-    )
+    own = process is None
+    if process is None:
+        report("start TensorFlow")
+        process = KerasProcess()
+    order = {"path": str(path), "size": list(card.input.size), "branch": card.branch, "signature": signature}
     try:
+        loaded = process.load(order, report)
         report("compare with Keras")
-        reference = process.run
-        _compare(process.content, process.channels_last, reference, card.input)
+        _compare(loaded.content, loaded.channels_last, loaded.run, card.input)
     except BaseException:
-        process.close()
+        if own:
+            process.close()
         raise
-    return ExportedModel(process.content, process.origin, digest, reference, process.defaults)
+    return ExportedModel(loaded.content, loaded.origin, digest, loaded.run, loaded.defaults)
 
 
 def _check_packages() -> None:

@@ -18,7 +18,7 @@ _REASON_CHARACTERS = 500
 def main() -> None:
     """Answer messages until the builder closes the pipe."""
     requests, answers = _pipes()
-    original: Any = None
+    originals: list[Any] = []
     while True:
         try:
             head, blocks = keras_wire.receive(requests)
@@ -26,10 +26,10 @@ def main() -> None:
             return
         try:
             if "load" in head:
-                original = _load(head["load"], answers)
+                _load(head["load"], originals, answers)
             else:
-                images = keras_wire.array_of(blocks[0])
-                keras_wire.send(answers, {}, [keras_wire.block_of(output) for output in original.run(images)])
+                outputs = originals[head["run"]].run(keras_wire.array_of(blocks[0]))
+                keras_wire.send(answers, {}, [keras_wire.block_of(output) for output in outputs])
         except SightlineError as error:
             keras_wire.send(answers, {"error": str(error), "kind": type(error).__name__})
         except Exception as error:  # TensorFlow raises all sorts
@@ -47,7 +47,7 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
-def _load(order: dict[str, Any], answers: BinaryIO) -> Any:
+def _load(order: dict[str, Any], originals: list[Any], answers: BinaryIO) -> None:
     from sightline.builders.sources import keras_load
 
     def report(text: str) -> None:
@@ -61,12 +61,13 @@ def _load(order: dict[str, Any], answers: BinaryIO) -> Any:
     report("export: tf2onnx")
     content = _onnx(original)
     head = {
+        "number": len(originals),
         "origin": original.origin,
         "defaults": original.defaults,
         "channels_last": original.channels_last,
     }
+    originals.append(original)
     keras_wire.send(answers, head, [content])
-    return original
 
 
 def _onnx(original: Any) -> bytes:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from sightline.builders.stages.checked import checked_picture
 from sightline.builders.stages.images import decode_image
 from sightline.card import InputSpec, ModelCard
 from sightline.deploy import LocalServer
@@ -29,6 +32,7 @@ from tests.dali_models import write_dali_files, write_fronts
 
 Arrays = dict[str, NDArray[Any]]
 CARD = ModelCard(name="seen", source="x.onnx", input=InputSpec(size=(64, 48), filter="triangle"))
+CARD_INPUT = CARD.input.model_dump()
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +181,51 @@ def test_the_graph_for_a_gpu_is_serialized_without_one(stage: Any, tmp_path: Pat
     content = (tmp_path / "1" / "model.dali").read_bytes()
     for word in (b"mixed", b"IMAGE", b"VALID") if stage == "decode" else (b"gpu", b"FRAME", b"FRAME_INFO"):
         assert word in content
+
+
+def by_c_interface(folder: Path, items: dict[str, list[NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """TENSOR and GEOMETRY of the serialized pipeline in `folder`, run as the DALI backend runs it."""
+    inputs, outputs = folder / "inputs.npz", folder / "outputs.npz"
+    np.savez(
+        inputs, **{f"{name}/{i}": value for name, values in items.items() for i, value in enumerate(values)}
+    )
+    host = Path(__file__).parent / "dali_c_host.py"
+    command = [sys.executable, str(host), str(folder / "model.dali"), str(inputs), str(outputs), "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with np.load(outputs) as arrays:
+        return arrays["output_0"], arrays["output_1"]
+
+
+def test_frames_by_the_calls_of_the_dali_backend(tmp_path: Path) -> None:
+    """The C interface has another executor than Python's pipelines."""
+    write_dali_files(CARD, "letterbox", tmp_path / "1")
+    rng = np.random.default_rng(0)
+    frames = [
+        Frame(rng.integers(0, 256, frame_bytes(w, h, kind), np.uint8), w, h, kind, ColourSpace.BT709_FULL)
+        for (w, h), kind in zip(((90, 61), (33, 40), (64, 48), (1, 1)), PixelFormat, strict=True)
+    ]
+    bad = np.array([9, 9, 7, 0], np.int32)
+    tensors, geometry = by_c_interface(
+        tmp_path / "1",
+        {
+            "FRAME": [*(frame.data for frame in frames), np.zeros(3, np.uint8)],
+            "FRAME_INFO": [*(frame.info for frame in frames), bad],
+        },
+    )
+    errors = np.full((len(frames), 1), b"", object)
+    for index, frame in enumerate(frames):
+        assert_good({"TENSOR": tensors, "GEOMETRY": geometry, "ERROR": errors}, index, frame)
+    assert not geometry[-1].any()
+
+
+def test_files_by_the_calls_of_the_dali_backend(tmp_path: Path) -> None:
+    write_dali_files(CARD, "decode", tmp_path / "1")
+    files = [np.frombuffer(checked_picture(file, CARD_INPUT), np.uint8) for file in GOOD]
+    valid = [np.array([index != 1], np.int32) for index in range(len(files))]
+    tensors, geometry = by_c_interface(tmp_path / "1", {"IMAGE": files, "VALID": valid})
+    assert geometry[:, 0].tolist() == [1, 0, 1, 1]
+    errors = np.full((len(files), 1), b"", object)
+    for index in (0, 2, 3):
+        frame = Frame.from_rgb(decode_image(GOOD[index]).pixels)
+        assert_good({"TENSOR": tensors, "GEOMETRY": geometry, "ERROR": errors}, index, frame)

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from sightline.card import ModelCard, load_card
     from sightline.clients import AsyncClient, Client
     from sightline.frame import ColourSpace, Frame, PixelFormat
-    from sightline.results import Detection, Detections
+    from sightline.results import Classification, ClassMap, Detection, Detections, Embedding
 
 __all__ = [
     "AsyncClient",
+    "ClassMap",
+    "Classification",
     "Client",
     "ColourSpace",
     "Detection",
     "Detections",
+    "Embedding",
     "Frame",
     "ModelCard",
     "PixelFormat",
@@ -41,8 +44,11 @@ _HOMES = {
     "ColourSpace": "sightline.frame",
     "Frame": "sightline.frame",
     "PixelFormat": "sightline.frame",
+    "ClassMap": "sightline.results",
+    "Classification": "sightline.results",
     "Detection": "sightline.results",
     "Detections": "sightline.results",
+    "Embedding": "sightline.results",
     "ModelCard": "sightline.card",
     "load_card": "sightline.card",
 }

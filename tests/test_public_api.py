@@ -25,8 +25,12 @@ def test_clients_face() -> None:
         "AsyncClient",
         "Client",
         "PendingDetection",
+        "PendingResult",
         "class_colour",
+        "draw_class_map",
+        "draw_classification",
         "draw_detections",
+        "draw_result",
     ]
     assert sightline.clients.Client is importlib.import_module("sightline").Client
 

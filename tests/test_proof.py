@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof: a faithful build passes in every task; one that is made wrong is refused, and the stage at fault is named."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tritonclient.grpc import model_config_pb2
+
+from sightline.builders import Choices, card_from_onnx, repository_from_card
+from sightline.builders.network import canonical_network
+from sightline.builders.onnx_source import open_onnx
+from sightline.builders.proof import Measure, Proof, ProofSubject, StageDrift, prove
+from sightline.builders.proof.measures import Pair, agreement
+from sightline.builders.proof.prove import _notes as notes_of
+from sightline.builders.proof.reference.pixels import network_input
+from sightline.builders.proof.report import Shown, report_page
+from sightline.card import InputSpec, ModelCard, card_from_dict, load_card
+from sightline.errors import BuildError
+from sightline.frame import Frame
+from sightline.model_repository import shipped_card
+from sightline.preprocess_ext import letterbox
+from sightline.results import Classification, ClassMap, Detections, Embedding
+from tests.onnx_models import mean_colours, mean_quarters, planted_masks, strongest_channel, yolov8_like
+
+FEW = {"samples": 3}
+
+
+def planted_card(make: Callable[..., Path], folder: Path, task: str, **values: Any) -> ModelCard:
+    return card_from_onnx(make(folder / f"{task}.onnx"), {"task": task, "proof": FEW, **values})
+
+
+def subject_of(card: ModelCard, repository: Path, number: int = 1) -> ProofSubject:
+    source = open_onnx(card.source_path)
+    network = canonical_network(source, card)
+    return ProofSubject(card, source, network, "ONNX", None, repository, number)
+
+
+# ---------------------------------------------------------------- faithful builds
+
+
+@pytest.mark.parametrize(
+    ("make", "task", "measure", "values"),
+    [
+        (planted_masks, "segment", "mask_iou", {"labels": ["a", "b", "c"]}),
+        (mean_colours, "classify", "top1_agreement", {}),
+        (strongest_channel, "semantic", "miou", {}),
+        (mean_quarters, "embed", "cosine", {}),
+    ],
+)
+def test_a_faithful_build_is_proven_and_its_page_stays_with_it(
+    tmp_path: Path, make: Callable[..., Path], task: str, measure: str, values: dict[str, Any]
+) -> None:
+    card = planted_card(make, tmp_path, task, **values)
+    report = repository_from_card(card, tmp_path / "repository", Choices(prove=True))
+    assert report.public
+    assert "tensor error" in report.proof[0]
+    folder = tmp_path / "repository" / f"{task}_v1_network" / "proof"
+    said = json.loads((folder / "proof.json").read_text(encoding="utf-8"))
+    assert said["passed"]
+    assert measure in {one["name"] for one in said["measures"]}
+    assert {one["stage"] for one in said["stages"]} >= {"canonical form", "engine", "post-processing"}
+    page = (folder / "proof.html").read_text(encoding="utf-8")
+    assert "answers like its source" in page
+    assert len(page) < 1_500_000
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page)  # nothing outside the page is needed
+
+
+# ---------------------------------------------------------------- builds that are made wrong
+
+
+def change_stage(repository: Path, model: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a stage of a finished repository is told."""
+    path = repository / model / "config.pbtxt"
+    config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    values = json.loads(config.parameters["sightline"].string_value)
+    change(values)
+    config.parameters["sightline"].string_value = json.dumps(values)
+    path.write_text(text_format.MessageToString(config, as_utf8=True), encoding="utf-8")
+
+
+def other_std(values: dict[str, Any]) -> None:
+    values["letterbox"]["std"] = [90.0, 90.0, 90.0]
+
+
+def other_channel_order(values: dict[str, Any]) -> None:
+    values["letterbox"]["colour"] = "bgr"
+
+
+def other_limit(values: dict[str, Any]) -> None:
+    values["score"] = 0.8
+
+
+@pytest.mark.parametrize(
+    ("stages", "change", "blamed"),
+    [
+        (("decode", "letterbox"), other_std, ("decode and preprocess", "preprocess frames")),
+        (("decode",), other_channel_order, ("decode and preprocess",)),
+        (("postprocess",), other_limit, ("post-processing",)),
+        (("network",), None, ("engine",)),
+    ],
+)
+def test_a_wrong_stage_is_found_and_named(
+    tmp_path: Path,
+    stages: tuple[str, ...],
+    change: Callable[[dict[str, Any]], None] | None,
+    blamed: tuple[str, ...],
+) -> None:
+    card = card_from_dict(
+        {**load_card(shipped_card("street_detect")).model_dump(exclude_unset=True), "proof": FEW}, Path()
+    )
+    repository = tmp_path / "repository"
+    repository_from_card(card, repository)
+    if change is None:
+        forge_engine(repository, card, tmp_path)
+    else:
+        for stage in stages:
+            change_stage(repository, f"street_detect_v1_{stage}", change)
+    proof = prove(subject_of(card, repository))
+    assert not proof.passed
+    assert tuple(stage.stage for stage in proof.stages if not stage.passed) == blamed
+    assert all(stage in proof.failures[0] for stage in blamed)
+    assert "proof.map" in " ".join(proof.failures) or "proof.tensor_error" in " ".join(proof.failures)
+    assert b"does not answer like its source" in proof.report
+
+
+def forge_engine(repository: Path, card: ModelCard, folder: Path) -> None:
+    """Put the engine of another network, of the same shapes, in place of the right one."""
+    other = yolov8_like(folder / "other.onnx", classes=11, size=card.input.size)
+    values = {"name": "other", "source": str(other), "input": {"size": card.input.size}}
+    made = card_from_dict({**values, "engine": {"precision": "fp32"}}, Path())
+    network = canonical_network(open_onnx(other), made)
+    anchors = (384 // 8) * (224 // 8)
+    assert network.shapes == ((1, 15, anchors),)
+    from sightline.builders.engines.openvino import write_openvino
+
+    content = padded_anchors(network.content, 1764 - anchors)
+    for name in ("model.xml", "model.bin"):
+        (repository / "street_detect_v1_network" / "1" / name).unlink()
+    write_openvino(content, made, repository / "street_detect_v1_network" / "1")
+
+
+def padded_anchors(content: bytes, more: int) -> bytes:
+    """The network with so many empty anchors behind its own."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load_from_string(content)
+    node = next(node for node in model.graph.node if "RAW" in node.output)
+    node.output[0] = "RAW/few"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0, 0, 0, 0, 0, more]), "pads"))
+    model.graph.node.append(helper.make_node("Pad", ["RAW/few", "pads"], ["RAW"]))
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_value += more
+    return bytes(model.SerializeToString())
+
+
+def failed_proof() -> Proof:
+    measure = Measure("cosine", "smallest cosine to the source", 0.5, 0.99, True, 3)
+    return Proof((measure,), (StageDrift("engine", "share", 0.5, 1.0, 0.01),), 3, "3 pictures", "server", 1.0)
+
+
+def test_a_build_that_drifts_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("sightline.builders.proof.prove", lambda *_, **__: failed_proof())
+    card = planted_card(mean_quarters, tmp_path, "embed")
+    repository = tmp_path / "shelf" / "repository"
+    with pytest.raises(
+        BuildError, match=r"cosine.* 0\.500; the card asks for 0\.99 .*engine.*\n.*--allow-drift"
+    ):
+        repository_from_card(card, repository, Choices(prove=True))
+    assert not list(repository.iterdir())
+    assert list((tmp_path / "cache" / "sightline" / "proofs").glob("embed-*.html"))
+    report = repository_from_card(card, repository, Choices(prove=True, allow_drift=True))
+    assert not report.public
+    assert not (repository / "embed").exists()
+    assert (repository / "embed_v1_network" / "proof" / "proof.html").exists()
+
+
+# ---------------------------------------------------------------- measures
+
+
+def boxes(count: int, shift: float = 0.0, score: float = 0.9, kind: int = 0) -> Detections:
+    starts = np.arange(count, dtype=np.float32)[:, None] * 40 + np.float32(shift)
+    corners = np.concatenate([starts, starts, starts + 30, starts + 30], axis=1)
+    return Detections(corners, np.full(count, score, np.float32), np.full(count, kind, np.int32))
+
+
+CARD = card_from_dict({"name": "a", "source": "a.onnx"}, Path())
+
+
+@pytest.mark.parametrize(
+    ("source", "served", "value"),
+    [
+        (boxes(4), boxes(4), 1.0),
+        (boxes(4), boxes(4, shift=2), 1.0),
+        (boxes(4), boxes(4, shift=25), 0.0),
+        (boxes(4), boxes(2), 51 / 101),
+        (boxes(4), boxes(4, kind=1), 0.0),
+        (boxes(4), Detections.empty(), 0.0),
+    ],
+)
+def test_map_has_the_source_as_its_truth(source: Detections, served: Detections, value: float) -> None:
+    (found,) = agreement(CARD, [Pair(source, served)])
+    assert found.value == pytest.approx(value)
+    assert found.counted == 4
+
+
+def test_objects_at_the_score_limit_do_not_count_either_way() -> None:
+    limit = CARD.limits.score
+    assert agreement(CARD, [Pair(boxes(2, score=limit + 0.01), Detections.empty())]) == []
+    both = Pair(boxes(1), Detections(*joined(boxes(1), boxes(3, score=limit + 0.01))), boxes(3, score=limit))
+    assert agreement(CARD, [both])[0].value == 1.0
+
+
+def joined(*many: Detections) -> tuple[Any, Any, Any]:
+    return (
+        np.concatenate([one.boxes for one in many]),
+        np.concatenate([one.scores for one in many]),
+        np.concatenate([one.classes for one in many]),
+    )
+
+
+def test_measures_of_whole_pictures() -> None:
+    def card(task: str) -> ModelCard:
+        return card_from_dict({"name": "a", "source": "a.onnx", "task": task}, Path())
+
+    first = Classification(np.array([0.9], np.float32), np.array([1], np.int32))
+    second = Classification(np.array([0.9], np.float32), np.array([2], np.int32))
+    assert agreement(card("classify"), [Pair(first, first), Pair(first, second)])[0].value == 0.5
+    half = np.zeros((2, 4), np.uint8)
+    half[:, :2] = 1
+    whole = ClassMap(np.zeros((2, 4), np.uint8))
+    assert agreement(card("semantic"), [Pair(ClassMap(half), whole)])[0].value == pytest.approx(0.25)
+    one, other = (Embedding(np.array(v, np.float32)) for v in ([1, 0], [0.6, 0.8]))
+    assert agreement(card("embed"), [Pair(one, one), Pair(one, other)])[0].value == pytest.approx(0.6)
+
+
+# ---------------------------------------------------------------- the references, and the page
+
+RESIZE = {"corner": "letterbox_corner", "crop": "centre_crop"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    resize=st.sampled_from(["letterbox", "stretch", "corner", "crop"]),
+    filter_=st.sampled_from(["bilinear", "triangle", "box"]),
+    colour=st.sampled_from(["rgb", "bgr"]),
+)
+def test_the_reference_and_the_core_make_the_same_input(
+    width: int, height: int, resize: str, filter_: str, colour: str
+) -> None:
+    """The plain reference differs from the C core by no more than Pillow's rounding of levels, and not in geometry."""
+    if resize == "crop" and max(width, height) / min(width, height) > 20:
+        return
+    spec = InputSpec(
+        size=(40, 32), resize=resize, filter=filter_, colour=colour, mean=(1, 2, 3), std=(1, 1, 1)
+    )
+    picture = np.random.default_rng(width * 100 + height).integers(0, 256, (height, width, 3), np.uint8)
+    wanted, geometry = network_input(picture, spec)
+    tensor = np.empty((3, 32, 40), np.float32)
+    found = letterbox(
+        Frame.from_rgb(picture), tensor, mean=spec.mean, std=spec.std, pad_value=spec.pad, colour=colour,
+        resize=RESIZE.get(resize, resize), interpolation=filter_,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.as_array(), geometry, rtol=1e-6)
+    assert np.abs(wanted - tensor).max() <= (1.01 if filter_ == "triangle" else 0.01)
+
+
+def test_hostile_labels_stay_text(tmp_path: Path) -> None:
+    label = '<img src=x onerror="alert(1)">'
+    found = Classification(np.array([0.9], np.float32), np.array([0], np.int32), (label,))
+    card = planted_card(mean_colours, tmp_path, "classify", labels=[label, "b", "c"])
+    picture = np.zeros((20, 20, 3), np.uint8)
+    page = report_page(subject_of(card, tmp_path), failed_proof(), [Shown(picture, Pair(found, found))])
+    assert b"<img src=x" not in page
+    assert b"&lt;img src=x" in page
+
+
+def test_the_proof_says_when_the_pictures_show_nothing(tmp_path: Path) -> None:
+    card = planted_card(mean_colours, tmp_path, "classify")
+    tensors = Measure("tensor_error", "tensor error", 0.0, 0.05, False, 3)
+    subject = subject_of(card, tmp_path)
+    assert "finds nothing" in notes_of(subject, (tensors,))[0]

@@ -96,6 +96,7 @@ class _Caster:
         self._types = element_types(model)
         self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
         keep = keep | self._tail()
+        self._captured = {name for node in self._graph.node for name in captured_names(node)}
         self._low = [node for node in self._graph.node if node.name not in keep and self._can_be_low(node)]
         self._low_names = {node.name for node in self._low}
         self._is_low_value: set[str] = set()
@@ -128,8 +129,10 @@ class _Caster:
         }
 
     def _can_be_low(self, node: NodeProto) -> bool:
-        if node.op_type in SENSITIVE_OPERATORS or node.op_type in _FIXED_OPERATORS or captured_names(node):
+        if node.op_type in SENSITIVE_OPERATORS or node.op_type in _FIXED_OPERATORS:
             return False
+        if captured_names(node) or self._captured.intersection(node.output):
+            return False  # graphs inside a node read values by name, in the element type that they know
         floats = [name for name in (*node.input, *node.output) if self._types.get(name) == self._float]
         return bool(floats) and self._schema_allows(node) and all(map(self._in_range, node.input))
 
@@ -166,8 +169,6 @@ class _Caster:
             for index, name in enumerate(node.input):
                 if name and (low or not emulated):
                     node.input[index] = self._rounded(name) if emulated else self._as(name, low=low)
-            for name in captured_names(node):
-                self._as(name, low=False)
             self._nodes.append(node)
             if low and emulated:
                 self._round_outputs(node)

@@ -198,11 +198,14 @@ def field_error(answers: Sequence[NDArray[Any]], wanted: Sequence[NDArray[Any]])
     """
     worst = 0.0
     for answer, reference in zip(answers, wanted, strict=True):
-        given, original = (_by_field(np.asarray(values, np.float64)) for values in (answer, reference))
-        if original.size:
+        if answer.shape != reference.shape:
+            return float("inf")
+        if reference.size:
+            given, original = (_by_field(np.asarray(values, np.float64)) for values in (answer, reference))
             spread = np.maximum(original.std(axis=1), LEAST_SPREAD)
-            worst = max(worst, float(np.mean(np.abs(given - original).mean(axis=1) / spread)))
-    return worst if np.isfinite(worst) else float("inf")
+            error = float(np.mean(np.abs(given - original).mean(axis=1) / spread))
+            worst = max(worst, error if np.isfinite(error) else float("inf"))
+    return worst
 
 
 def _by_field(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """int8 and fp8 by Q/DQ nodes: ONNX Runtime's quantizer finds ranges and places the nodes, layer by layer removable.
 
+Products of two activations, as in attention, stay as they are.
+
 For TensorRT (strongly typed): symmetric ranges, weights by channel, no quantized biases, Q/DQ at the inputs of
 convolutions and matrix products only, so that what follows fuses with them. fp8 is the same graph with E4M3 numbers.
 For ONNX Runtime's own CPU kernels: unsigned activations, and outputs quantized too, so that int8 kernels chain.
@@ -48,11 +50,10 @@ _TENSORRT = {
     "ActivationSymmetric": True,
     "WeightSymmetric": True,
     "QuantizeBias": False,
-    "MatMulConstBOnly": True,
     "OpTypesToExcludeOutputQuantization": list(HEAVY_OPERATORS),
     "QDQKeepRemovableActivations": True,
 }
-_CPU = {"ActivationSymmetric": False, "WeightSymmetric": True, "MatMulConstBOnly": True}
+_CPU = {"ActivationSymmetric": False, "WeightSymmetric": True}
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ def quantized_graph(
     """
     import_onnxruntime()
     plain = prepared(onnx)
-    keep = _kept_names(onnx, plain, keep_precise)
+    keep = _kept_names(onnx, plain, keep_precise) | _without_weights(plain)
     full = _quantized(
         plain, tensors, keep, list(HEAVY_OPERATORS), _TENSORRT, unsigned=False, progress=progress
     )
-    _only_at_layers(full, plain)
+    _only_at_layers(full, plain, keep)
     before = {node.name: list(node.input) for node in plain.graph.node}
     layers = tuple(
         node.name
@@ -138,10 +139,25 @@ def quantized_for_cpu(
     keep_precise: the card's; kept: names of further layers that stay in fp32.
     """
     plain = prepared(onnx)
-    keep = _kept_names(onnx, plain, keep_precise) | _decoding_tail(plain) | set(kept)
+    precise = _kept_names(onnx, plain, keep_precise) | set(kept)
+    keep = precise | _leading_to(plain, precise) | _without_weights(plain) | _decoding_tail(plain)
     return _quantized(
         plain, tensors, keep, None, _CPU, unsigned=True, progress=progress, reduce_range=_saturates()
     )
+
+
+def _leading_to(plain: ModelProto, precise: Collection[str]) -> set[str]:
+    """What computes the inputs of precise layers, back to the layers before: else those inputs come out of int8."""
+    makers = {name: node for node in plain.graph.node for name in node.output}
+    waiting = [node for node in plain.graph.node if node.name in precise]
+    found: set[str] = set()
+    while waiting:
+        for name in waiting.pop().input:
+            maker = makers.get(name)
+            if maker is not None and maker.op_type not in HEAVY_OPERATORS and maker.name not in found:
+                found.add(maker.name)
+                waiting.append(maker)
+    return found
 
 
 def _saturates() -> bool:
@@ -261,6 +277,16 @@ def _kept_names(onnx: bytes, plain: ModelProto, keep_precise: Collection[str]) -
     return {node.name for node in plain.graph.node if node.name in chosen or node.op_type in types}
 
 
+def _without_weights(plain: ModelProto) -> set[str]:
+    """Products of two activations, as in attention: runtimes fuse them with their softmax in fp16."""
+    weights = {tensor.name for tensor in plain.graph.initializer}
+    return {
+        node.name
+        for node in plain.graph.node
+        if node.op_type in HEAVY_OPERATORS and not weights.intersection(node.input[:2])
+    }
+
+
 def _decoding_tail(plain: ModelProto) -> set[str]:
     """What computes boxes out of the last layers' answers: int8 steps of a picture's width are pixels."""
     reading = readers(plain.graph)
@@ -272,9 +298,13 @@ def _decoding_tail(plain: ModelProto) -> set[str]:
     return {node.name for node in plain.graph.node if node.op_type not in HEAVY_OPERATORS} - feeds
 
 
-def _only_at_layers(model: ModelProto, plain: ModelProto) -> None:
-    """The quantizer hands a rounded value to all that read it; additions and concatenations get the exact one back."""
-    before = {node.name: node.input for node in plain.graph.node if node.op_type not in HEAVY_OPERATORS}
+def _only_at_layers(model: ModelProto, plain: ModelProto, keep: Collection[str]) -> None:
+    """The quantizer hands a rounded value to all that read it; those that are not quantized get the exact one back."""
+    before = {
+        node.name: node.input
+        for node in plain.graph.node
+        if node.op_type not in HEAVY_OPERATORS or node.name in keep
+    }
     for node in model.graph.node:
         if node.name in before:
             node.input[:] = before[node.name]

@@ -143,7 +143,9 @@ class _Measurement:
         layers = self._variants.layers
         error_all = self._error(())
         must_choose = not error_all <= allowed
-        groups, alone = self._ranking() if rank or must_choose else ([layers], [None])
+        groups, alone = (
+            self._ranking() if rank or must_choose else ([(name,) for name in layers], [None] * len(layers))
+        )
         kept: tuple[str, ...] = ()
         error = error_all
         if must_choose:
@@ -177,7 +179,7 @@ class _Measurement:
         """Groups of layers and their errors alone, costliest first; those that time did not allow come last."""
         layers = self._variants.layers
         started = time.monotonic()
-        first = self._alone(layers[:1])
+        first = self._alone(layers[:1]) if layers else 0.0
         each = time.monotonic() - started
         size = max(1, int(np.ceil(len(layers) * each / max(self._seconds, 1e-3))))
         size = min(size, max(1, len(layers) // 8))

@@ -22,8 +22,8 @@ def card(**values: Any) -> ModelCard:
 
 def test_defaults_are_those_of_an_ultralytics_export() -> None:
     made = card()
-    assert made.source == Path("/models/cars.onnx")
-    assert (made.input.size, made.input.std, made.head) == ((640, 640), (255.0, 255.0, 255.0), "yolov8")
+    assert (made.source, made.scheme) == ("/models/cars.onnx", "file")
+    assert (made.input.size, made.input.std, made.head) == ((640, 640), (255.0, 255.0, 255.0), None)
 
 
 @pytest.mark.parametrize(
@@ -35,12 +35,18 @@ def test_defaults_are_those_of_an_ultralytics_export() -> None:
         ({"limits": {"score": "high"}}, ["limits.score", "'high'"]),
         ({"input": {"size": [640]}}, ["input.size"]),
         ({"input": {"size": [4, 640]}}, ["input.size", "8"]),
-        ({"input": {"std": 0}}, ["input.std", "must not be 0"]),
-        ({"input": {"resize": "crop"}}, ["input.resize", "'letterbox' or 'stretch'"]),
+        ({"input": {"std": 0}}, ["input.std", "above 0"]),
+        ({"input": {"resize": "cut"}}, ["input.resize", "'letterbox', 'stretch', 'corner' or 'crop'"]),
+        ({"input": {"short_side": 700}}, ["input", "short_side belongs to resize: crop"]),
+        ({"input": {"resize": "crop", "short_side": 600}}, ["short_side is 600", "640"]),
         ({"engine": {"batch": [8, 1]}}, ["engine.batch", "ascend"]),
-        ({"engine": {"precision": "int4"}}, ["engine.precision", "'fp32' or 'fp16'"]),
-        ({"head": "yolov5"}, ["head", "yolov5", "yolov8"]),
-        ({"task": "classify"}, ["task", "detect"]),
+        ({"engine": {"precision": "int4"}}, ["engine.precision", "'fp16'", "'int8'"]),
+        ({"engine": {"dla": 0, "precision": "fp32"}}, ["engine", "dla runs fp16 and int8"]),
+        ({"head": "yolov1"}, ["head.kind", "yolov1", "yolov8"]),
+        ({"head": {"kind": "ssd", "anchor": []}}, ["head.anchor", "unknown field", "anchors"]),
+        ({"task": "classify", "head": "yolov8"}, ["head is yolov8", "classify", "scores"]),
+        ({"task": "describe"}, ["task", "'detect'"]),
+        ({"proof": {"cosine": 2}}, ["proof.cosine", "less than or equal to 1"]),
         ({"labels": ["car", "car"]}, ["labels must be unique"]),
         ({"labels": 3}, ["labels"]),
         ({"source": None}, ["source"]),
@@ -61,6 +67,32 @@ def test_names_that_could_leave_the_repository_are_refused(name: Any) -> None:
         card(name=name)
 
 
+@pytest.mark.parametrize(
+    ("source", "scheme"),
+    [
+        ("torchvision:resnet18", "torchvision"),
+        ("python:my.net:make", "python"),
+        ("huggingface:folder", "huggingface"),
+        ("odd:name.onnx", "file"),
+        ("net.onnx", "file"),
+    ],
+)
+def test_a_source_names_a_file_or_a_scheme(source: str, scheme: str) -> None:
+    made = card(source=source)
+    assert made.scheme == scheme
+    assert (made.source == source) == (scheme != "file")
+    if scheme != "file":
+        with pytest.raises(CardError, match="not a file"):
+            _ = made.source_path
+
+
+def test_paths_of_a_card_start_at_its_folder() -> None:
+    made = card(weights="w.safetensors", calibration={"images": "pictures"}, proof={"images": "/abs"})
+    assert made.weights == Path("/models/w.safetensors")
+    assert made.calibration.images == Path("/models/pictures")
+    assert made.proof.images == Path("/abs")
+
+
 def test_all_wrong_fields_are_told_at_once() -> None:
     with pytest.raises(CardError) as caught:
         card_from_dict({"name": "1", "limits": {"iou": 2}}, Path())
@@ -77,7 +109,7 @@ def test_labels_file_lies_beside_the_card(tmp_path: Path) -> None:
     (tmp_path / "card.yaml").write_text("name: a\nsource: m.onnx\nlabels: names.txt\n", encoding="utf-8")
     made = load_card(tmp_path / "card.yaml")
     assert made.labels == ("car", "bus")
-    assert made.source == tmp_path / "m.onnx"
+    assert made.source_path == tmp_path / "m.onnx"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +159,7 @@ def test_the_shipped_cards_load_and_a_wrong_name_lists_them() -> None:
     for name in shipped_models():
         made = load_card(shipped_card(name))
         assert made.name == name
-        assert made.source.is_file()
+        assert made.source_path.is_file()
         assert made.labels
     with pytest.raises(CardError, match="street_detect"):
         shipped_card("../street_detect")

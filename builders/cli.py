@@ -45,7 +45,10 @@ version without failing a request.
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
+    from sightline.builders.train.cli import app as train_app
+
     app.command("build", help=_HELP)(build)
+    app.add_typer(train_app, name="train")
 
 
 def build(

@@ -18,6 +18,7 @@ from sightline.builders.engine import BuiltEngine, build_engine, engine_kind
 from sightline.builders.entries.context import EntryContext, Target
 from sightline.builders.network import CanonicalNetwork, canonical_network
 from sightline.builders.onnx_source import OnnxSource, open_onnx
+from sightline.builders.records import Records, open_records, record_built, record_refused
 from sightline.builders.repository import (
     check_replaceable,
     install_version,
@@ -124,13 +125,17 @@ class _Build:
         check_labels(self._card.labels)
         engine_kind(self._card, self._choices.target)
         check_replaceable(self._repository, name)
-        with only_build(self._repository, name), staging_folder(self._repository) as staging:
+        with (
+            only_build(self._repository, name),
+            staging_folder(self._repository) as staging,
+            open_records(self._repository) as records,
+        ):
             self._step("export")
             exported, source = self._export(staging)
             self._step("convert")
             network = canonical_network(source, self._card)
             check_labels(network.plan.labels)
-            number = next_number(self._repository, name)
+            number = max(next_number(self._repository, name), records.last_number(name) + 1)
             self._step("engine")
             (staging / "engine").mkdir()
             target = self._choices.target
@@ -141,10 +146,11 @@ class _Build:
                 self._card, source, exported.origin, network, number, target, built, preprocess
             )
             context = write_version(facts, staging)
-            proof = self._prove(facts, exported, staging) if self._choices.prove else None
+            proof = self._prove(facts, exported, staging, records) if self._choices.prove else None
             public = self._choices.publish and (proof is None or proof.passed)
             before = self._install(staging, number, public)
-        return self._report(context, network, exported, built, public, before, proof)
+            report = self._report(context, network, exported, built, public, before, proof)
+            return record_built(records, report, self._card, proof)
 
     def _export(self, staging: Path) -> tuple[ExportedModel, OnnxSource]:
         """The source as ONNX, checked; the card learns what the source knows."""
@@ -166,7 +172,7 @@ class _Build:
         choice = measure_preprocessing(self._card)
         return {**choice.as_json(), "stage": choice.stage}
 
-    def _prove(self, facts: VersionFacts, exported: ExportedModel, staging: Path) -> Proof:
+    def _prove(self, facts: VersionFacts, exported: ExportedModel, staging: Path, records: Records) -> Proof:
         """Raises BuildError where the served model drifts from its source and that is not allowed."""
         from sightline.builders.proof import ProofSubject, prove
 
@@ -184,6 +190,7 @@ class _Build:
         proof = prove(subject, progress=self._progress.part)
         if not proof.passed and not self._choices.allow_drift:
             page = keep_refused(self._card.name, proof.report)
+            record_refused(records, staging / "new", self._card, facts.number, proof, page, self._seconds())
             raise BuildError(
                 "the served model does not answer like its source:\n  "
                 + "\n  ".join(proof.failures)

@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from sightline import __version__
 from sightline.builders.engine import BuiltEngine
+from sightline.builders.engines.gpu_query import find_gpus
 from sightline.builders.entries.context import EntryContext, Target, usable_cores
 from sightline.builders.entries.entry import labels_file, public_configs, stage_configs
+from sightline.builders.entries.instances import InstanceChoice, cpu_instances, gpu_instances
 from sightline.builders.entries.models import config_text
+from sightline.builders.entries.warmup import FOLDER as WARMUP
+from sightline.builders.entries.warmup import warmup_files
 from sightline.builders.network import CanonicalNetwork
 from sightline.builders.onnx_source import OnnxSource
 from sightline.builders.preprocess.dali_stages import dali_stage_files
@@ -56,6 +60,7 @@ class VersionFacts:
 def write_version(facts: VersionFacts, staging: Path) -> EntryContext:
     """All stage folders into staging/new, with the engine's files from staging/engine."""
     engine = facts.built.engine
+    instances = _instances(facts)
     context = EntryContext(
         card=facts.card,
         plan=facts.network.plan,
@@ -66,6 +71,7 @@ def write_version(facts: VersionFacts, staging: Path) -> EntryContext:
         target=facts.target,
         engine=engine.kind,
         decode_module=str(facts.preprocess.get("stage", "decode")),
+        gpu_instances=instances.count if engine.kind == "tensorrt" else 1,
         network={"precision": "bf16"} if engine.precision == "bf16" else {},
     )
     part = {
@@ -80,7 +86,7 @@ def write_version(facts: VersionFacts, staging: Path) -> EntryContext:
         _write_stage(context, folder / model, config, part)
     for path in sorted((staging / "engine").iterdir()):
         path.rename(folder / context.stage("network") / "1" / path.name)
-    _write_public(context, folder, {**part, **_manifest(facts, context, folder)}, part)
+    _write_public(context, folder, {**part, **_manifest(facts, context, instances, folder)}, part)
     return context
 
 
@@ -130,6 +136,8 @@ def _write_stage(context: EntryContext, folder: Path, config: Any, part: dict[st
             context.card, "decode" if stage == "decode" else "letterbox"
         ).items():
             write_file(folder / "1" / name, content)
+    for name, content in warmup_files(config, context.card).items():
+        write_file(folder / WARMUP / name, content)
     write_json(folder / PART_MANIFEST, {**part, "stage": stage})
 
 
@@ -148,7 +156,17 @@ def _write_public(
             write_json(place / PART_MANIFEST, part)
 
 
-def _manifest(facts: VersionFacts, context: EntryContext, folder: Path) -> dict[str, Any]:
+def _instances(facts: VersionFacts) -> InstanceChoice:
+    """Of the network. This machine's GPUs stand for those of the machine that will serve, where there are any."""
+    if facts.built.engine.kind != "tensorrt":
+        return cpu_instances(facts.card, usable_cores())
+    dims = [shape[1:] for shape in facts.network.shapes]
+    return gpu_instances(facts.card, dims, len(facts.network.content), find_gpus().gpus)
+
+
+def _manifest(
+    facts: VersionFacts, context: EntryContext, instances: InstanceChoice, folder: Path
+) -> dict[str, Any]:
     files = {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -173,5 +191,6 @@ def _manifest(facts: VersionFacts, context: EntryContext, folder: Path) -> dict[
         "preprocess": dict(facts.preprocess),
         "target": facts.target,
         "instances": context.network_instances,
+        "instances_why": instances.why,
         "files": files,
     }

@@ -20,6 +20,7 @@ from sightline.builders.entries.models import (
     same,
     stage_model_config,
 )
+from sightline.builders.entries.warmup import add_warmup
 from sightline.builders.stages.wire import PARAMETER
 from sightline.builders.tasks import TASKS, TensorSpec
 
@@ -27,7 +28,10 @@ from sightline.builders.tasks import TASKS, TensorSpec
 def stage_configs(context: EntryContext) -> dict[str, pb.ModelConfig]:
     """Configurations of this version's stages, by model name."""
     fronts = (*file_front(context).configs, *frame_front(context).configs)
-    return {config.name: config for config in (*fronts, _network(context), _postprocess(context))}
+    configs = (*fronts, _network(context), _postprocess(context))
+    for config in configs:
+        add_warmup(config, context)
+    return {config.name: config for config in configs}
 
 
 def public_configs(context: EntryContext) -> dict[str, pb.ModelConfig]:
@@ -69,7 +73,7 @@ def description(context: EntryContext) -> dict[str, Any]:
 def _network(context: EntryContext) -> pb.ModelConfig:
     if context.engine == "tensorrt":
         return tensorrt_config(context)
-    config = stage_model_config(
+    return stage_model_config(
         context,
         "network",
         (context.tensor,),
@@ -78,12 +82,6 @@ def _network(context: EntryContext) -> pb.ModelConfig:
         instances=context.network_instances,
         parameters={"outputs": len(context.raw_dims), **context.network},
     )
-    warmup = config.model_warmup.add(name="first_run", batch_size=1)
-    tensor = warmup.inputs[context.tensor.name]
-    tensor.data_type = pb.TYPE_FP32
-    tensor.dims.extend(context.tensor.dims)
-    tensor.random_data = True
-    return config
 
 
 def _postprocess(context: EntryContext) -> pb.ModelConfig:

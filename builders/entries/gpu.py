@@ -21,9 +21,4 @@ def tensorrt_config(context: EntryContext) -> pb.ModelConfig:
     config.dynamic_batching.preferred_batch_size.extend(sizes)
     config.dynamic_batching.max_queue_delay_microseconds = BATCH_DELAY_MICROSECONDS if sizes != [1] else 0
     bound_queue(config, context)
-    warmup = config.model_warmup.add(name="first_run", batch_size=context.card.engine.batch[-1])
-    tensor = warmup.inputs[context.tensor.name]
-    tensor.data_type = pb.TYPE_FP32
-    tensor.dims.extend(context.tensor.dims)
-    tensor.random_data = True
     return config

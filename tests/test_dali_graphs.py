@@ -157,7 +157,7 @@ BAD_INFOS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kernel", FILTERS)
+@pytest.mark.parametrize("kernel", ["bilinear", "triangle"])
 def test_a_bad_frame_has_no_geometry_and_the_others_are_right(kernel: Any) -> None:
     spec = InputSpec(size=(32, 32), filter=kernel)
     good = noise(np.random.default_rng(5), [(40, 30)])[0]

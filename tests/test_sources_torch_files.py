@@ -230,7 +230,7 @@ def _script(module: Any, path: Path, trace: bool = False) -> None:
     torch.jit.save(scripted, str(path))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 @pytest.mark.parametrize("trace", [True, False])
 def test_torchscript_with_an_open_batch(trace: bool, trained: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.ts"
@@ -243,7 +243,7 @@ def test_torchscript_with_an_open_batch(trace: bool, trained: Any, tmp_path: Pat
         export_source(make_card(TOWER, weights=path))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")
 def test_torchscript_that_reaches_for_files_is_refused(tmp_path: Path) -> None:
     import torch
 
@@ -256,7 +256,7 @@ def test_torchscript_that_reaches_for_files_is_refused(tmp_path: Path) -> None:
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             if images.shape[0] > 0:
-                torch.save(images, self.path)
+                torch.serialization.save(images, self.path)  # as torch.save, which Ultralytics replaces
             return images.mean((2, 3))
 
     class Wakes(torch.nn.Module):
@@ -387,6 +387,18 @@ def test_defaults_are_known_before_the_export(tmp_path: Path) -> None:
         name = "resnet18" if task == "classify" else "lraspp_mobilenet_v3_large"
         values = {"name": "m", "source": f"torchvision:{name}", **source_defaults(f"torchvision:{name}")}
         assert card_from_dict(values, Path.cwd()).task == task
+
+
+def test_what_the_card_leaves_out_the_source_knows() -> None:
+    """The network is exported for the size that its source names, where the card names none."""
+    import onnx
+
+    card = card_from_dict({"name": "m", "source": "timm:test_resnet"}, Path.cwd())
+    exported = export_source(card)
+    width, height = exported.defaults["input"]["size"]
+    shape = onnx.load_from_string(exported.content).graph.input[0].type.tensor_type.shape
+    assert [dim.dim_value for dim in shape.dim[1:]] == [3, height, width]
+    assert (width, height) != card.input.size
 
 
 def test_kinds_of_files(tmp_path: Path) -> None:

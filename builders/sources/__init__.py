@@ -101,8 +101,12 @@ def _file_defaults(path: Path) -> Mapping[str, Any]:
 
 
 def _export_torch(module: str, card: ModelCard, progress: Progress | None) -> ExportedModel:
+    from sightline.builders.cards import with_defaults
+
     if progress:
         progress(f"load {card.source}")
+    known = source_defaults(card.source, card.source_args, card.weights)
+    card = with_defaults(card, {"input": known.get("input", {})})
     network = importlib.import_module(f"{__name__}.{module}").load(card)
     from sightline.builders.sources.torch_onnx import export_network
 

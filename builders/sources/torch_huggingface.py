@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,11 @@ def _boxes_and_logits(answer: Any) -> Any:
     return answer.pred_boxes, answer.logits
 
 
+def _length(value: Any) -> Any:
+    """In place of `len` in a network's own code: of a tensor `len` is a plain number, which pins the batch (RT-DETR)."""
+    return value.shape[0] if isinstance(value, import_torch().Tensor) else len(value)
+
+
 def _embedding(answer: Any) -> Any:
     """The projected or pooled vector; else the first token's."""
     for name in ("image_embeds", "pooler_output"):
@@ -82,6 +88,7 @@ def load(card: ModelCard) -> TorchNetwork:
         model = _model(transformers, family, config, folder if own else None)
     if card.weights:
         load_weights(model, card.weights)
+    vars(sys.modules[type(model).__module__]).setdefault("len", _length)
     module = Picked(model.eval(), family.pick, "pixel_values").eval()
     if not own and not card.weights:
         settle(module, card.input)

@@ -86,7 +86,7 @@ def settle(module: Any, spec: InputSpec) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    with contextlib.suppress(ValueError), torch.no_grad():  # one value a channel cannot be normalised
+    with contextlib.suppress(Exception), torch.no_grad():  # what does not run is told when it is compared
         module(pictures(spec, _SETTLE_PICTURES))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

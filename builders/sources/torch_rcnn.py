@@ -54,6 +54,8 @@ class PaddedRcnn(nn.Module):
 class StaticRcnn(nn.Module):
     """The same for ONNX: every tensor but the indices that NMS gives has a known shape."""
 
+    anchors: Tensor
+
     def __init__(self, model: Any, size: tuple[int, int]) -> None:
         super().__init__()
         self.backbone, self.rpn, self.heads, self.size = model.backbone, model.rpn, model.roi_heads, size
@@ -157,11 +159,11 @@ class StaticRcnn(nn.Module):
             )
             - low
         )
-        total: Any = 0.0
+        parts: list[Tensor] = []
         for number, (name, scale) in enumerate(zip(names, scales, strict=True)):
             part = roi_align(features[name], rois, pool.output_size, scale, pool.sampling_ratio)
-            total = total + part * (level == number).to(part.dtype)[:, None, None, None]
-        return total  # type: ignore[no-any-return]
+            parts.append(part * (level == number).to(part.dtype)[:, None, None, None])
+        return torch.stack(parts).sum(0)
 
     def _kept(
         self, boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float, group_count: int

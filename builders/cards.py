@@ -55,13 +55,26 @@ def card_from_source(source: str, values: Mapping[str, Any] | None = None) -> Mo
     else:
         found = {"name": name_from_path(Path(name.replace(":", "_"))), "source": source}
     known = source_defaults(source, values.get("source_args"), values.get("weights"))
-    return card_from_dict(merged(merged(found, known), values), Path.cwd())
+    return card_from_dict(_over(merged(found, known), values), Path.cwd())
 
 
 def with_defaults(card: ModelCard, defaults: Mapping[str, Any]) -> ModelCard:
     """The card with what its source knows, where the card itself says nothing."""
     written = card.model_dump(exclude_unset=True)
-    return card_from_dict(merged(defaults, written), Path.cwd())
+    return card_from_dict(_over(defaults, written), Path.cwd())
+
+
+def _over(known: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the source knows, with `values` before it; a crop's short_side goes with another way to resize."""
+    fields = merged(known, values)
+    spec = fields.get("input")
+    if isinstance(spec, Mapping) and spec.get("resize", "letterbox") != "crop":
+        fields["input"] = {
+            key: value
+            for key, value in spec.items()
+            if key != "short_side" or "short_side" in values.get("input", {})
+        }
+    return fields
 
 
 def with_values(card: ModelCard, values: Mapping[str, Any]) -> ModelCard:

@@ -16,13 +16,17 @@ from sightline.results import Classification, ClassMap, Detections, Embedding, R
 
 Floats = NDArray[np.float32]
 MATCH_IOU = 0.5
-BORDER = 0.05
-"""Scores this near the limit may fall on either side by rounding alone: such objects do not count."""
+BORDER, BORDER_SHARE = 0.05, 0.25
+
+
+def border(limit: float) -> float:
+    """Scores this near the limit may fall on either side by rounding alone: such objects do not count."""
+    return min(BORDER, limit * BORDER_SHARE)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture's answers; loose: the source's detections from BORDER below the limit on."""
+    """One picture's answers; loose: the source's detections from a little below the limit on."""
 
     source: Result
     served: Result
@@ -77,7 +81,7 @@ def _verdicts(
     scores, verdicts, count = [], [], 0
     for pair in pairs:
         source, served = _of(_boxes(pair.source), kind), _of(_boxes(pair.served), kind)
-        sure = source.scores >= card.limits.score + BORDER
+        sure = source.scores >= card.limits.score + border(card.limits.score)
         loose = _of(_boxes(pair.loose), kind).boxes if pair.loose is not None else source.boxes[~sure]
         borderline = np.concatenate([loose, source.boxes[~sure]])
         verdicts.append(match(served.boxes, source.boxes[sure], borderline, MATCH_IOU))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightline.builders.calibration import PictureSource, calibration_pictures
 from sightline.builders.proof.drift import DriftMeter
-from sightline.builders.proof.measures import BORDER, Pair, agreement, tensor_error
+from sightline.builders.proof.measures import Pair, agreement, border, tensor_error
 from sightline.builders.proof.report import Shown, report_page
 from sightline.builders.proof.served_side import ServedSide
 from sightline.builders.proof.source_side import SourceAnswer, SourceSide
@@ -77,7 +77,7 @@ def _loose(subject: ProofSubject, source: SourceSide, answer: SourceAnswer) -> D
         return None
     limits = subject.card.limits
     lower = limits.model_copy(
-        update={"score": max(limits.score - BORDER, 0.0), "detections": limits.detections * 2}
+        update={"score": limits.score - border(limits.score), "detections": limits.detections * 2}
     )
     result = source.result(answer.raw, answer.geometry, lower)
     return result if isinstance(result, Detections) else None

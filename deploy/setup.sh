@@ -50,6 +50,7 @@ if [ "$what" = test ]; then
         need qemu-user command -v qemu-aarch64
     fi
     need chromium sh -c 'command -v chromium || command -v google-chrome'
+    need postgresql sh -c 'command -v initdb || ls /usr/lib/postgresql/*/bin/initdb'
 fi
 
 if [ -n "$packages" ]; then
@@ -79,7 +80,11 @@ fi
     exit 1
 }
 [ -x .venv/bin/python ] || { step "virtual environment"; "$python" -m venv .venv; }
-step "Python packages and the native build (one to two minutes the first time)"
+if [ "$what" = test ]; then
+    step "Python packages and the native build (with the frameworks that models come from: some 5 GB, 10 GB on the disk)"
+else
+    step "Python packages and the native build (one to two minutes the first time)"
+fi
 rm -f .venv/.pip-failed
 ( .venv/bin/python -m pip install --disable-pip-version-check --editable ".[$what]" 2>&1 || touch .venv/.pip-failed ) |
     tee .venv/pip.log |

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sightline.builders.models_cli import models_app
+
 if TYPE_CHECKING:
     from sightline.builders.build import BuildReport, Choices
     from sightline.card import ModelCard
@@ -48,6 +50,7 @@ def register(app: typer.Typer) -> None:
     from sightline.builders.train.cli import app as train_app
 
     app.command("build", help=_HELP)(build)
+    app.add_typer(models_app, name="models")
     app.add_typer(train_app, name="train")
 
 

@@ -21,7 +21,8 @@ from sightline.naming import STAGE_NAME
 from sightline.runtime import TOKEN_KEY, ServerState, is_alive, runtime_folder
 
 LOAD_SECONDS = 600.0
-SHORT_SECONDS = 10.0
+SHORT_SECONDS = 30.0
+_LOOK_SECONDS = 0.05
 
 
 def serving(repository: Path) -> ServerState | None:
@@ -47,8 +48,9 @@ def load_public(
 ) -> None:
     """Load these ensembles as they now are in the repository, then unload the stages that nothing names any more.
 
-    drain_seconds: how long a request that began on the old stages may take. Raises ServerError where the new version
-    cannot be loaded; the server then goes on with the old one.
+    drain_seconds: the longest that a request which began on the old stages may take; stages that still work then stay
+    until the next change. Raises ServerError where a new version cannot be loaded; the server then goes on with the old
+    one of that ensemble, and the new one's stages are unloaded.
     """
     say = progress or (lambda _: None)
     client = _Control(state)
@@ -56,13 +58,22 @@ def load_public(
         for model in models:
             say(f"loading {model}")
             client.load(model)
-        names = client.loaded_stages(models)
-        unused = names - client.used_stages(models)
-        if unused:
-            say("answering what is in flight on the old version")
-            time.sleep(drain_seconds)
-            for name in sorted(unused):
-                client.unload(name)
+        say("answering what is in flight on the old version")
+        client.unload_unused(models, drain_seconds)
+    except ServerError:
+        with suppress(ServerError):  # the first error is the one to tell
+            client.unload_unused(models, drain_seconds)
+        raise
+    finally:
+        client.close()
+
+
+def served_numbers(state: ServerState, models: Sequence[str]) -> dict[str, int | None]:
+    """The version that the server gives to clients, by ensemble; None where it has not loaded it. Raises ServerError."""
+    client = _Control(state)
+    try:
+        ready = client.ready()
+        return {model: client.number(model) if model in ready else None for model in models}
     finally:
         client.close()
 
@@ -98,23 +109,46 @@ class _Control:
     def unload(self, model: str) -> None:
         self._call(f"unload {model}", self._client.unload_model, model, client_timeout=SHORT_SECONDS)
 
-    def loaded_stages(self, models: Sequence[str]) -> set[str]:
-        """Stages of these models, of any version, that the server holds."""
-        index = self._call(
+    def unload_unused(self, models: Sequence[str], drain_seconds: float) -> None:
+        """Unload the stages of these models that no loaded ensemble names, when the last request on them is answered."""
+        ready = self.ready()
+        stages = {name for name in ready if (m := STAGE_NAME.fullmatch(name)) and m["name"] in models}
+        used = {step for model in models if model in ready for step in self._steps(model)}
+        if not stages - used or not self._wait_drained(models, drain_seconds):
+            return
+        for name in sorted(stages - used):
+            self.unload(name)
+
+    def ready(self) -> set[str]:
+        """Names of the models that the server holds."""
+        return {model.name for model in self._index() if model.state == "READY"}
+
+    def number(self, model: str) -> int | None:
+        """The version whose stages a loaded ensemble names."""
+        found = {match["number"] for step in self._steps(model) if (match := STAGE_NAME.fullmatch(step))}
+        return int(found.pop()) if len(found) == 1 else None
+
+    def _wait_drained(self, models: Sequence[str], seconds: float) -> bool:
+        """Whether the exchanged ensembles have answered all they had; Triton calls them UNLOADING until then."""
+        deadline = time.monotonic() + seconds
+        while any(model.name in models and model.state == "UNLOADING" for model in self._index()):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+    def _index(self) -> Sequence[Any]:
+        answer = self._call(
             "list the models", self._client.get_model_repository_index, client_timeout=SHORT_SECONDS
         )
-        ready = {model.name for model in index.models if model.state == "READY"}
-        return {name for name in ready if (m := STAGE_NAME.fullmatch(name)) and m["name"] in models}
+        models: Sequence[Any] = answer.models
+        return models
 
-    def used_stages(self, models: Sequence[str]) -> set[str]:
-        """Stages that the loaded ensembles name."""
-        used = set()
-        for model in models:
-            answer = self._call(
-                f"ask for {model}", self._client.get_model_config, model, client_timeout=SHORT_SECONDS
-            )
-            used |= {step.model_name for step in answer.config.ensemble_scheduling.step}
-        return used
+    def _steps(self, model: str) -> set[str]:
+        answer = self._call(
+            f"ask for {model}", self._client.get_model_config, model, client_timeout=SHORT_SECONDS
+        )
+        return {step.model_name for step in answer.config.ensemble_scheduling.step}
 
     def _call(self, what: str, call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         restricted = call.__name__ not in ("get_model_config",)

@@ -27,6 +27,7 @@ from sightline.builders.repository import (
     remove_leftovers,
     staging_folder,
 )
+from sightline.builders.rules import refuse_broken
 from sightline.builders.sources import ExportedModel, export_source
 from sightline.builders.version import (
     VersionFacts,
@@ -183,7 +184,7 @@ class _Build:
             network=facts.network,
             origin=exported.origin,
             reference=exported.reference,
-            repository=trial_repository(staging, self._card.name, facts.number),
+            repository=trial,
             number=facts.number,
             facts={"engine": f"{facts.built.engine.kind}, {facts.built.engine.precision}"},
         )

@@ -55,6 +55,7 @@ def add_first_stages(repository: Path, built: Path) -> None:
         write_config(repository / config.name, config)
         decode = read_config(built / f"{STAGES}_decode")
         decode.name = f"decode_{name}"
+        decode.ClearField("model_warmup")
         decode.instance_group[0].count = 1
         decode.parameters["sightline"].string_value = json.dumps(parameters(name, "decode"))
         for output in decode.output:

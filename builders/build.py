@@ -30,6 +30,7 @@ from sightline.builders.repository import (
 from sightline.builders.rules import refuse_broken
 from sightline.builders.sources import ExportedModel, export_source
 from sightline.builders.version import (
+    TRIAL,
     VersionFacts,
     keep_refused,
     trial_repository,
@@ -147,6 +148,7 @@ class _Build:
                 self._card, source, exported.origin, network, number, target, built, preprocess
             )
             context = write_version(facts, staging)
+            refuse_broken(trial_repository(staging, name, number), target)
             proof = self._prove(facts, exported, staging, records) if self._choices.prove else None
             public = self._choices.publish and (proof is None or proof.passed)
             before = self._install(staging, number, public)
@@ -184,7 +186,7 @@ class _Build:
             network=facts.network,
             origin=exported.origin,
             reference=exported.reference,
-            repository=trial,
+            repository=staging / TRIAL,
             number=facts.number,
             facts={"engine": f"{facts.built.engine.kind}, {facts.built.engine.precision}"},
         )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sightline.builders.proof import Proof
 
 PROOF = "proof"
+TRIAL = "trial"
 _STAGE_SHIM = (
     "# Written by `sightline build`. Triton loads the stage from here; its code is in the package.\n"
     "from sightline.builders.stages.{stage} import TritonPythonModel as TritonPythonModel\n"
@@ -91,8 +92,8 @@ def write_version(facts: VersionFacts, staging: Path) -> EntryContext:
 
 
 def trial_repository(staging: Path, name: str, number: int) -> Path:
-    """A repository in which this version is the public one, for the proof: links to the stages, copies of the ensembles."""
-    trial = staging / "trial"
+    """A repository in which this version is the public one, staging/TRIAL: links to the stages, copies of the ensembles."""
+    trial = staging / TRIAL
     trial.mkdir()
     for folder in (staging / "new").iterdir():
         (trial / folder.name).symlink_to(folder)

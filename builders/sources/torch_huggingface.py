@@ -251,5 +251,6 @@ def _transformers() -> Any:
             raise MissingDependencyError(
                 "source huggingface:… needs: pip install 'sightline[huggingface]'"
             ) from error
-    transformers.utils.logging.set_verbosity_error()
+    logging: Any = transformers.utils.logging
+    logging.set_verbosity_error()
     return transformers

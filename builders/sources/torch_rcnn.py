@@ -142,7 +142,8 @@ class StaticRcnn(nn.Module):
         logits = self.heads.mask_predictor(self.heads.mask_head(pooled))
         height, width = logits.shape[-2:]
         index = labels.reshape(-1, 1, 1, 1).expand(-1, 1, height, width)
-        return logits.gather(1, index).sigmoid().reshape(-1, labels.shape[1], 1, height, width)
+        masks: Tensor = logits.gather(1, index).sigmoid()
+        return masks.reshape(-1, labels.shape[1], 1, height, width)
 
     def _pooled(self, pool: Any, features: dict[str, Tensor], boxes: Tensor) -> Tensor:
         """RoIAlign (N R, channels, h, w): every level for every box, of which the box's own level is taken."""
@@ -163,7 +164,8 @@ class StaticRcnn(nn.Module):
         for number, (name, scale) in enumerate(zip(names, scales, strict=True)):
             part = roi_align(features[name], rois, pool.output_size, scale, pool.sampling_ratio)
             parts.append(part * (level == number).to(part.dtype)[:, None, None, None])
-        return torch.stack(parts).sum(0)
+        pooled: Tensor = torch.stack(parts).sum(0)
+        return pooled
 
     def _kept(
         self, boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, iou: float, group_count: int

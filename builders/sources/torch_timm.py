@@ -33,7 +33,7 @@ def load(card: ModelCard) -> TorchNetwork:
     model = _model(name, card.source_args)
     if card.weights:
         load_weights(model, card.weights)
-    if card.task == "embed" and getattr(model, "num_classes", 0):
+    if card.task == "embed" and getattr(model, "num_classes", None):
         model.reset_classifier(0)
     model.eval()
     if not card.weights:

@@ -24,17 +24,15 @@ def main(folder: Path) -> None:
     shape = (75, 75, 3)
     made = {
         "mobilenet.keras": apps.MobileNetV2(weights=None, input_shape=shape, alpha=0.35, classes=7),
-        "resnet.h5": apps.ResNet50(weights=None, input_shape=shape, classes=7),
+        "efficientnet.keras": apps.EfficientNetB0(weights=None, input_shape=shape, classes=7),
         "inception.keras": apps.InceptionV3(weights=None, input_shape=shape, classes=7),
-        "unet.keras": unet(keras),
-        "efficientnet": apps.EfficientNetB0(weights=None, input_shape=shape, classes=7),
+        "unet.h5": unet(keras),
     }
     for name, model in made.items():
         answers[name] = model(images, training=False).numpy()
-        if name == "efficientnet":
-            tf.saved_model.save(model, str(folder / name))
-        else:
-            model.save(folder / name)
+        model.save(folder / name)
+    answers["unet"] = answers["unet.h5"]
+    tf.saved_model.save(made["unet.h5"], str(folder / "unet"))
     pair = siamese(keras)
     answers["siamese.keras"] = pair.get_layer("tower")(images, training=False).numpy()
     pair.save(folder / "siamese.keras")
@@ -64,7 +62,7 @@ def siamese(keras: Any) -> Any:
 
 
 def hostile(keras: Any, tf: Any, folder: Path) -> None:
-    """Files that would create `folder`/harm if their code ran."""
+    """Files that would create `folder`/harm if their code ran (as it does here, while Keras builds them)."""
     harm = str(folder / "harm")
     image = keras.Input((75, 75, 3))
     code = keras.Model(image, keras.layers.Lambda(lambda x: (open(harm, "w").close(), x)[1])(image))
@@ -85,6 +83,7 @@ def hostile(keras: Any, tf: Any, folder: Path) -> None:
 
     writer = Writer()
     tf.saved_model.save(writer, str(folder / "writer"), signatures=writer.__call__)
+    (folder / "harm").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

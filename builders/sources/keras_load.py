@@ -221,5 +221,10 @@ def _original(
 
     fixed = {"input": {**defaults.get("input", {}), "size": [width, height]}}
     return Original(
-        tf.function(flat, input_signature=signature), signature, last, origin, {**defaults, **fixed}
+        tf.function(flat, input_signature=signature, autograph=False),
+        signature,
+        last,
+        origin,
+        {**defaults, **fixed},
+        kept,
     )

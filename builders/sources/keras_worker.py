@@ -79,8 +79,9 @@ def _onnx(original: Any) -> bytes:
     import tf2onnx
 
     try:
-        model, _ = tf2onnx.convert.from_function(
-            original.function, input_signature=original.signature, opset=OPSET
+        graph, inputs, outputs = _frozen(original)
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph, input_names=inputs, output_names=outputs, opset=OPSET
         )
     except Exception as error:  # tf2onnx raises all sorts
         raise BuildError(
@@ -90,10 +91,24 @@ def _onnx(original: Any) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def _frozen(original: Any) -> tuple[Any, list[str], list[str]]:
+    """The original's graph with all variables and captured tensors as constants, its input's and outputs' names.
+
+    tf2onnx's own way takes tensors that a layer captured, such as those of Normalization, for inputs.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    concrete = original.function.get_concrete_function(*original.signature)
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
+    inputs = [tensor.name for tensor in frozen.inputs if tensor.name.startswith("images")]
+    return frozen.graph.as_graph_def(add_shapes=True), inputs, [tensor.name for tensor in frozen.outputs]
+
+
 def first_lines(error: Exception) -> str:
-    """The beginning of an error's text on one line."""
+    """The beginning and the end of an error's text on one line: Keras tells at the start, traced functions at the end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:4])[:_REASON_CHARACTERS]
+    chosen = lines if len(lines) <= 4 else [*lines[:2], "…", *lines[-2:]]
+    return " ".join(chosen)[:_REASON_CHARACTERS]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,13 @@ from sightline import __version__
 from sightline.builders.engine import BuiltEngine
 from sightline.builders.engines.gpu_query import find_gpus
 from sightline.builders.entries.context import EntryContext, Target, usable_cores
-from sightline.builders.entries.entry import labels_file, public_configs, stage_configs
+from sightline.builders.entries.entry import (
+    ANCHORS_FILE,
+    anchors_content,
+    labels_file,
+    public_configs,
+    stage_configs,
+)
 from sightline.builders.entries.instances import InstanceChoice, cpu_instances, gpu_instances
 from sightline.builders.entries.models import config_text
 from sightline.builders.entries.warmup import FOLDER as WARMUP
@@ -132,6 +138,8 @@ def _write_stage(context: EntryContext, folder: Path, config: Any, part: dict[st
     if config.backend == "python":
         module = context.decode_module if stage == "decode" else stage
         write_file(folder / "1" / "model.py", _STAGE_SHIM.format(stage=module).encode())
+    if stage == "postprocess" and anchors_content(context):
+        write_file(folder / "1" / ANCHORS_FILE, anchors_content(context))
     if config.backend == "dali":
         for name, content in dali_stage_files(
             context.card, "decode" if stage == "decode" else "letterbox"

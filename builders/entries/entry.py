@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
 from sightline.builders.entries.context import EntryContext
@@ -23,6 +24,11 @@ from sightline.builders.entries.models import (
 from sightline.builders.entries.warmup import add_warmup
 from sightline.builders.stages.wire import PARAMETER
 from sightline.builders.tasks import TASKS, TensorSpec
+
+PICTURE_ERROR = "PICTURE_ERROR"
+"""Inside the ensembles: why a picture could not be used; post-processing adds why one has no answer."""
+ANCHORS_FILE = "anchors.f32"
+MOST_ANCHORS_IN_PARAMETERS = 512
 
 
 def stage_configs(context: EntryContext) -> dict[str, pb.ModelConfig]:
@@ -86,15 +92,32 @@ def _network(context: EntryContext) -> pb.ModelConfig:
 
 def _postprocess(context: EntryContext) -> pb.ModelConfig:
     limits = context.card.limits.model_dump(mode="json")
-    return stage_model_config(
+    config = stage_model_config(
         context,
         "postprocess",
-        (*context.raw, GEOMETRY),
-        answers_of(context),
+        (*context.raw, GEOMETRY, ERROR),
+        (*answers_of(context), ERROR),
         backend="sightline",
         instances=context.cores // 4,
-        parameters={**limits, "outputs": len(context.raw_dims), **context.plan.parameters},
+        parameters={**limits, "outputs": len(context.raw_dims), **_head_parameters(context)},
     )
+    config.input[-1].optional = True  # without it the stage tells of its own failures only
+    return config
+
+
+def _head_parameters(context: EntryContext) -> dict[str, Any]:
+    """The plan's, with many anchors in a file beside the stage: a parameter may have 1 MiB."""
+    parameters = dict(context.plan.parameters)
+    if anchors_content(context):
+        parameters["anchors_file"] = ANCHORS_FILE
+        del parameters["anchors"]
+    return parameters
+
+
+def anchors_content(context: EntryContext) -> bytes:
+    """What ANCHORS_FILE holds: little-endian float32, row by row; empty where the anchors stand in the parameters."""
+    anchors = context.plan.parameters.get("anchors") or ()
+    return np.asarray(anchors, "<f4").tobytes() if len(anchors) > MOST_ANCHORS_IN_PARAMETERS else b""
 
 
 def _ensemble(context: EntryContext, name: str, front: Front) -> pb.ModelConfig:
@@ -108,13 +131,14 @@ def _ensemble(context: EntryContext, name: str, front: Front) -> pb.ModelConfig:
             output.label_filename = labels_file(context.number)
     raw = same(*(tensor.name for tensor in context.raw))
     for step in front.steps:
-        add_step(config, context.stage(step.stage), step.inputs, step.outputs)
+        outputs = {name: PICTURE_ERROR if name == ERROR.name else to for name, to in step.outputs.items()}
+        add_step(config, context.stage(step.stage), step.inputs, outputs)
     add_step(config, context.stage("network"), same("TENSOR"), raw)
     add_step(
         config,
         context.stage("postprocess"),
-        {**raw, **same("GEOMETRY")},
-        same(*(answer.name for answer in answers)),
+        {**raw, **same("GEOMETRY"), ERROR.name: PICTURE_ERROR},
+        same(*(answer.name for answer in answers), ERROR.name),
     )
     if context.card.engine.response_cache:
         config.response_cache.enable = True

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.builders.stages.wire import letterbox_arguments
 from sightline.frame import ColourSpace, Frame, PixelFormat
 from sightline.naming import stage_model
 
@@ -23,7 +24,6 @@ FRAME_COUNT = 8
 FIRST_SEED = 30_000_000
 """Of scenes that were neither trained on nor play in the demo."""
 _JPEG_QUALITY = 90
-_LETTERBOX = ("mean", "std", "resize", "colour", "filter", "short_side")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def network_tensors(frames: list[NDArray[np.uint8]], card_input: dict[str, Any])
     from sightline.preprocess_ext import letterbox
 
     width, height = card_input["size"]
-    keywords = {key: card_input[key] for key in _LETTERBOX if card_input.get(key) is not None}
+    keywords = letterbox_arguments(card_input)
     out = np.empty((len(frames), 3, height, width), np.float32)
     for index, rgb in enumerate(frames):
         letterbox(i420(rgb), out[index], **keywords)

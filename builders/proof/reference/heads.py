@@ -127,8 +127,13 @@ def _yolov5(raw: list[Array], values: Mapping[str, Any]) -> Rows:
     classes = values["classes"]
     rows = raw[0] if not values.get("anchors") else _yolov5_levels(raw, values)
     rows = _upright(rows, 5 + classes + values.get("extra_values", 0))
-    scores = np.where(rows[:, 4:5] >= values.get("score", 0.0), rows[:, 4:5] * rows[:, 5 : 5 + classes], -1.0)
-    return Rows(_pixels(_corners(rows), values), scores, rows[:, 5 + classes :])
+    return Rows(_pixels(_corners(rows), values), _with_objectness(rows, values), rows[:, 5 + classes :])
+
+
+def _with_objectness(rows: Array, values: Mapping[str, Any]) -> Array:
+    """Objectness x class score; rows whose objectness alone is below the limit never count."""
+    scores = rows[:, 4:5] * rows[:, 5 : 5 + values["classes"]]
+    return np.asarray(np.where(rows[:, 4:5] >= values.get("score", 0.0), scores, -np.inf))
 
 
 def _yolov5_levels(raw: list[Array], values: Mapping[str, Any]) -> Array:
@@ -162,7 +167,7 @@ def _yolox(raw: list[Array], values: Mapping[str, Any]) -> Rows:
     grid, step = np.concatenate(grids), np.concatenate(steps)
     rows[:, :2] = (rows[:, :2] + grid) * step
     rows[:, 2:4] = np.exp(rows[:, 2:4]) * step
-    return Rows(_corners(rows), rows[:, 4:5] * rows[:, 5:])
+    return Rows(_corners(rows), _with_objectness(rows, values))
 
 
 def _listed(

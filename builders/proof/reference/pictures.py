@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,11 +30,16 @@ def class_map(logits: Floats, geometry: Floats, values: Mapping[str, Any]) -> ND
 def prototype_masks(
     coefficients: Array, prototypes: Floats, boxes: Array, geometry: Floats, values: Mapping[str, Any]
 ) -> NDArray[np.bool_]:
-    """(K, height, width): Bolya et al., YOLACT: sigmoid(coefficients x prototypes) above 0.5, inside the box."""
+    """(K, height, width): Ultralytics' process_mask_native: coefficients x prototypes, enlarged, the padding cut off,
+    scaled to the picture, above 0, inside the box."""
     flat = prototypes.reshape(len(prototypes), -1).astype(np.float64)
     maps = (coefficients @ flat).reshape(-1, *prototypes.shape[1:])
-    shown = sampled(maps, *_positions(geometry, prototypes.shape[1:], values)) > 0
-    return np.asarray(shown & _inside(boxes, geometry))
+    picture = int(geometry[2]), int(geometry[1])
+    if (geometry[5:7] < 0).any():  # a crop: the picture reaches beyond the map, whose edges are repeated
+        shown = sampled(maps, *_positions(geometry, prototypes.shape[1:], values))
+    else:
+        shown = _scaled(_without_padding(maps, geometry, values["size"]), picture)
+    return np.asarray((shown > 0) & _inside(boxes, geometry))
 
 
 def pasted_masks(masks: Floats, boxes: Array, geometry: Floats) -> NDArray[np.bool_]:
@@ -57,6 +63,27 @@ def sampled(maps: Array, rows: Array, columns: Array) -> Array:
     return np.asarray(mixed[:, :, left] * (1 - across) + mixed[:, :, right] * across)
 
 
+def _without_padding(maps: Array, geometry: Floats, network: tuple[int, int]) -> Array:
+    """The cells under the picture, enlarged so far that they are whole cells."""
+    rows, columns = maps.shape[1:]
+    cell = network[0] // columns
+    left, top = int(geometry[5]), int(geometry[6])
+    width, height = (round(float(geometry[1 + i]) * float(geometry[3 + i])) for i in (0, 1))
+    step = math.gcd(cell, left, top, width, height)
+    larger = _scaled(maps, (rows * cell // step, columns * cell // step))
+    return larger[:, top // step : (top + height) // step, left // step : (left + width) // step]
+
+
+def _scaled(maps: Array, size: tuple[int, int]) -> Array:
+    """(C, *size): bilinear, half-pixel centres, edges repeated."""
+    if maps.shape[1:] == size:
+        return maps
+    rows, columns = (
+        (np.arange(new) + 0.5) * old / new - 0.5 for new, old in zip(size, maps.shape[1:], strict=True)
+    )
+    return sampled(maps, rows, columns)
+
+
 def _positions(geometry: Floats, cells: tuple[int, ...], values: Mapping[str, Any]) -> tuple[Array, Array]:
     """Rows and columns of the cells under the middles of the source's pixels; edges are repeated."""
     network = values["size"]
@@ -74,7 +101,8 @@ def _axis(pixels: int, scale: float, pad: float, network: int, cells: int) -> Ar
 
 
 def _inside(boxes: Array, geometry: Floats) -> NDArray[np.bool_]:
-    x, y = np.arange(int(geometry[1])) + 0.5, np.arange(int(geometry[2])) + 0.5
+    """Pixels at whole numbers; left and top belong to a box, right and bottom do not."""
+    x, y = np.arange(int(geometry[1])), np.arange(int(geometry[2]))
     across = (x >= boxes[:, 0:1]) & (x < boxes[:, 2:3])
     down = (y >= boxes[:, 1:2]) & (y < boxes[:, 3:4])
     return np.asarray(down[:, :, None] & across[:, None, :])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -286,6 +287,33 @@ def test_work_in_its_own_thread_ends_with_its_caller() -> None:
     cancelled.set()
     with pytest.raises(Cancelled):
         next(tensors)
+
+
+_INTERRUPTED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from sightline.builders.engines.openvino import write_openvino
+from tests.precision_networks import pictures, small_card, small_network
+folder = Path(sys.argv[2])
+card = small_card(folder, engine={"precision": "int8"})
+tell = lambda what, done, of: print(what, done, of, flush=True)
+write_openvino(small_network(), card, folder, tensors=pictures(5000), progress=tell)
+"""
+
+
+def test_ctrl_c_ends_a_long_calibration(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", _INTERRUPTED, str(Path(__file__).parents[1]), str(tmp_path)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=120)
+    assert first.startswith("int8 ranges 1 5000"), errors
+    assert "int8 ranges 5000 5000" not in rest
+    assert "KeyboardInterrupt" in errors
+    assert process.returncode in (1, -signal.SIGINT)
+    assert not (tmp_path / "model.xml").exists()
 
 
 def _failing(_: threading.Event) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canonical ONNX as an ONNX Runtime engine for this machine's CPU (engine.kind: onnxruntime), checked by running it.
 
-For networks that OpenVINO does not take; OpenVINO is the faster one.
+For networks that OpenVINO does not take. `python -m sightline.builders.precision.table CARD` compares the two.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sightline.builders.engines.cpu import (
+    Cancelled,
     Floats,
     Progress,
     first_lines,
@@ -80,7 +81,7 @@ class _Quantizer:
     ) -> None:
         self._nncf = import_nncf()
         self._model, self._onnx, self._card = model, onnx, card
-        self._tensors, self._progress, self._cancelled = tensors, progress, cancelled
+        self._tensors, self._tell, self._cancelled = tensors, progress, cancelled
         self._metric = metric or mean_field_error
         self._given_metric = metric
         self._pictures = list(until_cancelled(picked(tensors, _CHECKING_PICTURES), cancelled))
@@ -141,10 +142,17 @@ class _Quantizer:
         """Calibration pictures; the quantizer goes through them several times."""
         started = time.monotonic()
         for index, picture in enumerate(until_cancelled(self._tensors, self._cancelled)):
-            if self._progress and (index == 0 or time.monotonic() - started > 0.1):
+            if index == 0 or time.monotonic() - started > 0.1:
                 started = time.monotonic()
                 self._progress("int8 ranges", index + 1, len(self._tensors))
             yield picture
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        """Tell the caller, and end here where it was interrupted."""
+        if self._cancelled.is_set():
+            raise Cancelled
+        if self._tell:
+            self._tell(what, done, total)
 
     def __len__(self) -> int:
         return len(self._tensors)

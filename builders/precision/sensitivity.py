@@ -143,9 +143,10 @@ class _Measurement:
         layers = self._variants.layers
         error_all = self._error(())
         must_choose = not error_all <= allowed
-        groups, alone = (
-            self._ranking() if rank or must_choose else ([(name,) for name in layers], [None] * len(layers))
-        )
+        groups: list[tuple[str, ...]] = [(name,) for name in layers]
+        alone: list[float | None] = [None] * len(layers)
+        if rank or must_choose:
+            groups, alone = self._ranking()
         kept: tuple[str, ...] = ()
         error = error_all
         if must_choose:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ _LARGEST = 65504.0
 _SHARE_LOST = 0.01
 
 
-def _fits(values: NDArray[np.float32]) -> bool:
+def _fits(values: NDArray[Any]) -> bool:
     if not np.all(np.abs(values) <= _LARGEST):
         return False
     lost = np.abs(values - values.astype(np.float16).astype(np.float32)) > 0.01 * np.abs(values)

@@ -2,8 +2,8 @@
 """What each precision costs and brings on this machine: python -m sightline.builders.precision.table CARD
 
 Every row is measured here, on pictures that did not calibrate: error of the outputs, agreement of the detections, time
-of one image with one thread (rows are interleaved), bytes. Networks for GPUs are checked on the CPU, where bf16 is
-emulated, and built with TensorRT-RTX, which needs no GPU; they are not run there and have no time.
+of one image (CPU time of one thread, the best of rounds in turn), bytes. Networks for GPUs are checked on the CPU,
+where bf16 is emulated, and built with TensorRT-RTX, which needs no GPU; they are not run there and have no time.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def _cpu_rows(job: _Job, folder: Path, tell: Callable[[str], None]) -> list[Row]
     best = [float("inf")] * len(runs)
     for _ in range(_ROUNDS):
         for index, run in enumerate(runs):
-            started = time.perf_counter()
+            started = time.process_time()
             run(job.pictures[0])
-            best[index] = min(best[index], time.perf_counter() - started)
+            best[index] = min(best[index], time.process_time() - started)
     return [replace(row, milliseconds=seconds * 1e3) for row, seconds in zip(rows, best, strict=True)]
 
 
@@ -216,7 +216,10 @@ def _iou(a: Floats, b: Floats) -> float:
 
 def table_text(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = ["| engine | precision | error | agreement | ms | MB | notes |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| engine | precision | error | agreement | CPU ms | MB | notes |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         cells = (
             row.engine,

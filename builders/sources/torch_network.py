@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 SEED = 20240229
-_SETTLE_PICTURES = 4
+_SETTLE_PICTURES = 9
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ def seeded() -> Iterator[None]:
 
 
 def pictures(spec: InputSpec, count: int, seed: int = SEED) -> Any:
-    """Drawn noise, coarse and fine, as a float32 tensor (count, 3, height, width) normalised as the card says."""
+    """Drawn noise of large and small patches and single pixels as a float32 tensor (count, 3, height, width) normalised as the card says."""
     torch = import_torch()
     width, height = spec.size
     generator = np.random.default_rng(seed)
-    coarse = generator.uniform(0, 255, (count, 3, -(-height // 16), -(-width // 16)))
-    levels = coarse.repeat(16, axis=2).repeat(16, axis=3)[:, :, :height, :width]
+    levels = np.zeros((count, 3, height, width))
+    for index in range(count):  # in turn large patches, small ones, and single pixels
+        side = (16, 4, 1)[index % 3]
+        coarse = generator.uniform(0, 255, (3, -(-height // side), -(-width // side)))
+        levels[index] = coarse.repeat(side, axis=1).repeat(side, axis=2)[:, :height, :width]
     levels = np.clip(levels + generator.normal(0, 16, levels.shape), 0, 255)
     mean, std = (np.asarray(values).reshape(1, 3, 1, 1) for values in (spec.mean, spec.std))
     return torch.from_numpy(((levels - mean) / std).astype(np.float32))

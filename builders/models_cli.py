@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -38,7 +38,7 @@ The records are a file in the repository. SIGHTLINE_RECORDS=postgresql://USER@HO
 repositories in one database.
 """
 _EXAMPLES = "Examples:\n\n"
-_VERSION = re.compile(r"(?P<name>[^:\s]+)(:(?P<number>[1-9][0-9]{0,8}))?")
+_VERSION = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_.-]{0,63})(:(?P<number>[1-9][0-9]{0,8}))?")
 _SECONDS_OF_A_DAY = 86_400
 
 models_app = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode="markdown")
@@ -381,7 +381,7 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _fail(text: str) -> Any:
+def _fail(text: str) -> NoReturn:
     from sightline.errors import BuildError
 
     raise BuildError(text)

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightline.builders.repository import make_public, public_models, public_number, versions
+from sightline.builders.repository import PUBLIC, make_public, public_models, public_number, versions
 from sightline.errors import BuildError, ServerError
+from sightline.naming import stage_model
 from sightline.runtime import process_start_ticks
 
 Say = Callable[[str], None]
@@ -35,14 +36,26 @@ class Switched:
 def switch_version(repository: Path, name: str, number: int, progress: Say | None = None) -> Switched:
     """Make this version the public one, and tell the server that serves the repository, if there is one.
 
-    One switch of a model at a time; it completes one that was cut off. Raises BuildError where there is no such version,
-    another switch is under way, or the server cannot load it; the version before goes on then. Raises OutputError where
-    the folders cannot be written.
+    The server loads the version's stages before anything is changed. One switch of a model at a time; it completes one
+    that was cut off. Raises BuildError where there is no such version, another switch is under way, or the server cannot
+    load it; the version before goes on then. Raises OutputError where the folders cannot be written.
     """
+    from sightline.deploy.local.reload import load_stages, serving
+
     with _only_switch(repository, name):
+        state = serving(repository)
+        folder = repository / stage_model(name, number, "network") / PUBLIC
+        if state is not None and folder.is_dir():
+            try:
+                load_stages(state, public_models(name), folder, progress)
+            except ServerError as error:
+                public = public_number(repository, name)
+                raise BuildError(
+                    f"version {number} of {name} does not load; {_goes_on(public)}: {error}"
+                ) from error
         before = make_public(repository, name, number)
         _sweep_partial_files(repository, name)
-        return Switched(before, publish_version(repository, name, number, before, progress))
+        return Switched(before, _tell(repository, name, number, before, progress))
 
 
 def publish_version(
@@ -57,6 +70,11 @@ def publish_version(
     before: the version that was public. Raises BuildError where the server cannot load the new one; `before` is public
     again then, and the server has gone on with it.
     """
+    with _only_switch(repository, name):
+        return _tell(repository, name, number, before, progress)
+
+
+def _tell(repository: Path, name: str, number: int, before: int | None, progress: Say | None) -> bool:
     from sightline.deploy.local.reload import load_public, serving
 
     state = serving(repository)
@@ -66,19 +84,22 @@ def publish_version(
     try:
         load_public(state, public_models(name), drain_seconds=wait, progress=progress)
     except ServerError as error:
-        reason = f"version {number} of {name} does not load"
-        if public_number(repository, name) != number:  # another build or promotion has come in between
-            raise BuildError(f"{reason}: {error}") from error
-        if before is None:
-            _withdraw(repository, name)
-            raise BuildError(f"{reason}, so that no version is public: {error}") from error
-        if before == number:
-            raise BuildError(f"{reason}: {error}") from error
-        make_public(repository, name, before)
-        with suppress(ServerError):  # one of the two ensembles may have changed over before the other failed
-            load_public(state, public_models(name), drain_seconds=wait)
-        raise BuildError(f"{reason}, so that {before} is public again: {error}") from error
+        if public_number(repository, name) == number and before != number:
+            if before is None:
+                _withdraw(repository, name)
+            else:
+                make_public(repository, name, before)
+                with suppress(
+                    ServerError
+                ):  # one of the two ensembles may have changed over before the other failed
+                    load_public(state, public_models(name), drain_seconds=wait)
+        public = public_number(repository, name)
+        raise BuildError(f"version {number} of {name} does not load; {_goes_on(public)}: {error}") from error
     return True
+
+
+def _goes_on(public: int | None) -> str:
+    return "no version is public" if public is None else f"version {public} is public and goes on"
 
 
 def check_whole(repository: Path, name: str, number: int) -> None:

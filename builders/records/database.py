@@ -117,7 +117,7 @@ class PostgresDatabase(Database):
                     run("SELECT pg_advisory_xact_lock(hashtext('sightline records'))")
                 yield run if _ready(run, self.place, _POSTGRES, write) else _nothing
         except psycopg.Error as error:
-            reason = redact(str(error).strip()) or type(error).__name__
+            reason = redact(" ".join(str(error).split())).rstrip("?.") or type(error).__name__
             raise OutputError(
                 f"the model records in {self.place} cannot be used: {reason}. Check SIGHTLINE_RECORDS, "
                 "or unset it to keep the records in a file"
@@ -139,8 +139,8 @@ _POSTGRES = {
 def place_of(url: str) -> str:
     """Host and database of a PostgreSQL address, without user, password and options."""
     parts = urlsplit(url)
-    where = parts.netloc.rpartition("@")[2] or "the local server"
-    return f"PostgreSQL {where}{redact(parts.path)}"
+    host, database = parts.netloc.rpartition("@")[2], parts.path.strip("/")
+    return f"PostgreSQL (database {redact(database) or 'of the user'} on {host or 'this machine'})"
 
 
 def _ready(run: Run, place: str, words: dict[str, str], write: bool) -> bool:

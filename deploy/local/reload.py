@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells a running server of ours that another version of a model is public; no request fails meanwhile.
 
-The new ensembles name the new version's stages. Triton loads those, then exchanges the ensemble; requests that are in
-flight end on the old one. Where loading fails, the old one goes on.
+The new version's stages are loaded first, each for itself: where a stage of an ensemble fails in Triton 2.51, the
+ensemble that is being served is taken away with it. When all are there, loading the ensemble only exchanges it; requests
+that are in flight end on the old one.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,25 @@ def serving(repository: Path) -> ServerState | None:
     return None
 
 
+def load_stages(
+    state: ServerState, models: Sequence[str], folder: Path, progress: Callable[[str], None] | None = None
+) -> None:
+    """Load the stages that the ensembles `models` in `folder` name; the ensembles that are served are not touched.
+
+    Raises ServerError where one cannot be loaded; those that nothing needs are unloaded again.
+    """
+    say = progress or (lambda _: None)
+    with _control(state) as client:
+        try:
+            for stage in _stages_in(folder, models):
+                say(f"loading {stage}")
+                client.load(stage)
+        except ServerError:
+            with suppress(ServerError):  # the first error is the one to tell
+                client.unload_unused(models, SHORT_SECONDS)
+            raise
+
+
 def load_public(
     state: ServerState,
     models: Sequence[str],
@@ -49,41 +69,52 @@ def load_public(
     """Load these ensembles as they now are in the repository, then unload the stages that nothing names any more.
 
     drain_seconds: the longest that a request which began on the old stages may take; stages that still work then stay
-    until the next change. Raises ServerError where a new version cannot be loaded; the server then goes on with the old
-    one of that ensemble, and the new one's stages are unloaded.
+    until the next change. Raises ServerError where the new version cannot be loaded; the server goes on with the old one.
     """
     say = progress or (lambda _: None)
-    client = _Control(state)
-    try:
+    load_stages(state, models, Path(state.repository), progress)
+    with _control(state) as client:
         for model in models:
             say(f"loading {model}")
             client.load(model)
         say("answering what is in flight on the old version")
         client.unload_unused(models, drain_seconds)
-    except ServerError:
-        with suppress(ServerError):  # the first error is the one to tell
-            client.unload_unused(models, drain_seconds)
-        raise
-    finally:
-        client.close()
 
 
 def served_numbers(state: ServerState, models: Sequence[str]) -> dict[str, int | None]:
     """The version that the server gives to clients, by ensemble; None where it has not loaded it. Raises ServerError."""
-    client = _Control(state)
-    try:
+    with _control(state) as client:
         ready = client.ready()
         return {model: client.number(model) if model in ready else None for model in models}
-    finally:
-        client.close()
 
 
-def unload(state: ServerState, models: Sequence[str]) -> None:
-    """Take models out of a running server. Raises ServerError."""
+def held_stages(state: ServerState) -> set[str]:
+    """Names of the stages that the server holds in memory. Raises ServerError."""
+    with _control(state) as client:
+        return {name for name in client.ready() if STAGE_NAME.fullmatch(name)}
+
+
+def _stages_in(folder: Path, models: Sequence[str]) -> list[str]:
+    """Stages that the ensembles of a folder name; the network, which is likeliest to fail, comes first."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    found: set[str] = set()
+    for model in models:
+        try:
+            text = (folder / model / "config.pbtxt").read_text(encoding="utf-8")
+            config = text_format.Parse(text, model_config_pb2.ModelConfig())
+        except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+            raise ServerError(f"the configuration of {model} in {folder} cannot be read: {error}") from error
+        found |= {step.model_name for step in config.ensemble_scheduling.step}
+    return sorted(found, key=lambda name: (not name.endswith("_network"), name))
+
+
+@contextmanager
+def _control(state: ServerState) -> Iterator[_Control]:
     client = _Control(state)
     try:
-        for model in models:
-            client.unload(model)
+        yield client
     finally:
         client.close()
 

@@ -28,10 +28,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 from sightline.builders.train import cli, record
-from sightline.builders.train.jobs import Options, train_classify
+from sightline.builders.train.jobs import train_classify
 from sightline.builders.train.loop import Settings, Trainer
 from sightline.builders.train.progress import Lines
 from sightline.builders.train.record import OnnxNetwork
+from sightline.builders.train.run import Options
 from sightline.card import load_card
 from sightline.errors import SightlineError
 
@@ -210,6 +211,40 @@ def test_a_frozen_detector_stays_as_it_is_and_its_masks_are_learnt(pictures: Pat
     assert set(task.evaluate(trainer.average.eval(), torch.device("cpu"))) >= {"mask mAP50", "mask IoU"}
 
 
+def test_an_embedder_on_a_frozen_backbone_learns_from_vectors(pictures: Path, tmp_path: Path) -> None:
+    from sightline.builders.train import own
+    from sightline.builders.train.embed import AUGMENT, EmbedTask
+    from sightline.builders.train.embedder import PooledTrunk, VectorStore
+    from sightline.builders.train.network import StreetDetector
+
+    torch.manual_seed(0)
+    detector = StreetDetector(4).eval()
+    folders = own.class_folders(pictures / "classes")
+    data = own.labelled(folders, np.arange(len(folders.paths)), (96, 96), "stretch")
+    told: list[int] = []
+    trunk = PooledTrunk(detector)
+    stores = [
+        VectorStore(tmp_path / "v", trunk, data, 2, AUGMENT, lambda done, _: told.append(done)) for _ in "ab"
+    ]
+    assert told == [20]
+    assert stores[0].vectors.shape[:2] == (2, 20)
+    assert not np.array_equal(stores[0].vectors[0], stores[0].vectors[1])
+    task = EmbedTask(data, data, start=detector, stores=(stores[0], stores[1]))
+    trainer = Trainer(
+        Settings(epochs=100, batch=16, rate=4e-3, threads=1),
+        task,
+        tmp_path / "c.pt",
+        Lines(lambda line: None),
+    )
+    batch = next(iter(task.batches(16, 0)))
+    losses = [trainer.step(batch) for _ in range(12)]
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+    assert set(task.evaluate(trainer.average.eval(), torch.device("cpu"))) == {"recall@1", "mAP"}
+    embedder: Any = trainer.average.embedder
+    with torch.no_grad():
+        assert embedder(torch.rand(2, 3, 96, 96)).norm(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
 def test_weights_stored_as_half_give_almost_the_same(tmp_path: Path) -> None:
     from sightline.builders.train.compact import Classifier
     from sightline.builders.train.export import onnx_from_module
@@ -308,7 +343,7 @@ def test_a_checkpoint_of_another_run_and_a_damaged_one_are_refused(tmp_path: Pat
     with pytest.raises(SightlineError, match=r"c\.pt is of a run with other classes; delete it"):
         _count(tmp_path, other)
     (tmp_path / "c.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(SightlineError, match=r"c\.pt cannot be used .*; delete it to begin anew"):
+    with pytest.raises(SightlineError, match=r"c\.pt cannot be used: .*; delete it to begin anew"):
         _count(tmp_path, _Counting([0.1]))
 
 

@@ -49,7 +49,7 @@ class Augment:
                 float(np.exp(rng.uniform(-self.zoom, self.zoom))),
                 float(rng.uniform(-self.turn, self.turn)),
             )
-            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
+            matrix = np.array(cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale), np.float64)
             matrix[:, 2] += rng.uniform(-self.shift, self.shift, 2) * (width, height)
             image = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
         if self.flip and rng.random() < 0.5:

@@ -80,8 +80,8 @@ def _size(text: str | None, usual: tuple[int, int]) -> tuple[int, int]:
 
 def _start(job: Callable[..., dict[str, Any]], values: dict[str, Any], *given: Any, **named: Any) -> None:
     """Run a job with a progress bar, then print what was measured."""
-    from sightline.builders.train.jobs import Options
     from sightline.builders.train.progress import Bar
+    from sightline.builders.train.run import Options
 
     with Bar() as bar:
         record = job(Options(**values), bar, *given, **named)
@@ -195,6 +195,7 @@ def semantic(
 def embed(
     out: Out,
     data: Annotated[Path | None, typer.Option(help="Folder with one subfolder of pictures an identity.")] = None,
+    start: Start = None,
     size: InputSize = None,
     work: Work = None, epochs: Epochs = None, minutes: Minutes = None, batch: Batch = None, rate: Rate = None,
     seed: Seed = 1, device: Device = "auto", precision: Precision = "auto", patience: Patience = 0,
@@ -204,7 +205,7 @@ def embed(
     from sightline.builders.train.jobs import train_embed
 
     values = _values(locals())
-    _start(train_embed, values, data, _size(size, (96, 96)))
+    _start(train_embed, values, data, _size(size, (96, 96)), start=start)
 
 
 def _values(given: dict[str, Any]) -> dict[str, Any]:
@@ -220,8 +221,9 @@ def train(
     out: Path, minutes: float = 70.0, seed: int = 1, device: str = "auto", data: Path | None = None
 ) -> dict[str, Any]:
     """Train the shipped detector again; see jobs.train_detect()."""
-    from sightline.builders.train.jobs import Options, train_detect
+    from sightline.builders.train.jobs import train_detect
     from sightline.builders.train.progress import Bar
+    from sightline.builders.train.run import Options
 
     with Bar() as bar:
         return train_detect(Options(out=out, work=data, minutes=minutes, seed=seed, device=device), bar)

@@ -71,7 +71,7 @@ class CocoScenes(Remembered):
         box = row.get("bbox")
         if not _is_box(box):
             raise BadInputError(f"{where} has bbox {box!r:.80}; it must be [x, y, width, height] in pixels")
-        x, y, width, height = (float(v) for v in box)
+        x, y, width, height = (float(v) for v in row["bbox"])
         crowd, outline = bool(row.get("iscrowd", 0)), row.get("segmentation")
         if self.masks and not crowd and not _is_outline(outline):
             raise BadInputError(

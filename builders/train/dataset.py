@@ -198,10 +198,11 @@ def _zoomed(sample: Sample, zoom: float, shift: np.ndarray) -> Sample:
     height, width = sample.picture.shape[:2]
     matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
 
-    def moved(image: np.ndarray | None, flags: int, value: int) -> np.ndarray | None:
-        if image is None:
+    def moved(labels: np.ndarray | None, value: int) -> np.ndarray | None:
+        if labels is None:
             return None
-        return cv2.warpAffine(image, matrix, (width, height), flags=flags, borderValue=(value,) * 3)
+        way = cv2.INTER_NEAREST
+        return cv2.warpAffine(labels, matrix, (width, height), flags=way, borderValue=(value,) * 3)
 
     found, hidden = sample.found.copy(), sample.hidden.copy()
     before = (found[:, 3] - found[:, 1]) * (found[:, 4] - found[:, 2]) * zoom * zoom
@@ -214,9 +215,12 @@ def _zoomed(sample: Sample, zoom: float, shift: np.ndarray) -> Sample:
     keep = (after > 0.3 * before) & (larger >= 5.5)
     hidden = np.concatenate([hidden, found[~keep, 1:5]])
     hidden = hidden[(hidden[:, 2] - hidden[:, 0] > 1) & (hidden[:, 3] - hidden[:, 1] > 1)]
-    picture = moved(sample.picture, cv2.INTER_LINEAR, PAD_VALUE)
-    owners = moved(sample.owners, cv2.INTER_NEAREST, 0)
-    return Sample(picture, found[keep], hidden, owners, moved(sample.surfaces, cv2.INTER_NEAREST, 255))
+    grey = (PAD_VALUE,) * 3
+    picture = cv2.warpAffine(
+        sample.picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=grey
+    )
+    owners = moved(sample.owners, 0)
+    return Sample(picture, found[keep], hidden, owners, moved(sample.surfaces, 255))
 
 
 def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

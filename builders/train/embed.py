@@ -16,8 +16,12 @@ from torch.nn import functional
 
 from sightline.builders.train.classify import Augment, Labelled, planes, stacked
 from sightline.builders.train.compact import Embedder
+from sightline.builders.train.embedder import BackboneEmbedder, VectorStore
 from sightline.builders.train.metrics import Retrieval, retrieval
+from sightline.builders.train.network import StreetDetector
 from sightline.errors import BadInputError
+
+AUGMENT = Augment(turn=5.0, shift=0.05, zoom=0.1, flip=True)
 
 VIEWS_EACH = 4
 """Pictures of each identity in a batch."""
@@ -29,9 +33,17 @@ _MOST_GALLERY = 1200
 class EmbedNetwork(nn.Module):
     """The embedder, and in training a centre for each identity."""
 
-    def __init__(self, identities: int, dimensions: int = 128) -> None:
+    def __init__(
+        self,
+        identities: int,
+        start: StreetDetector | None = None,
+        size: tuple[int, int] = (96, 96),
+        dimensions: int = 128,
+    ) -> None:
         super().__init__()
-        self.embedder = Embedder(dimensions)
+        self.embedder: nn.Module = (
+            Embedder(dimensions) if start is None else BackboneEmbedder(start, size, dimensions)
+        )
         self.centres = nn.Parameter(torch.randn(identities, dimensions))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -40,7 +52,11 @@ class EmbedNetwork(nn.Module):
 
 
 class EmbedTask:
-    """Contrastive and cosine-softmax loss; the score is recall@1 among held-out identities."""
+    """Contrastive and cosine-softmax loss; the score is recall@1 among held-out identities.
+
+    start, stores: a detector whose backbone stays as it is, and what it makes of the training and the held-out
+    pictures; without them the whole network learns.
+    """
 
     score_name = "recall@1"
 
@@ -49,14 +65,19 @@ class EmbedTask:
         train: Labelled,
         held_out: Labelled | None,
         classes: tuple[str, ...] = (),
-        augment: Augment = Augment(turn=5.0, shift=0.05, zoom=0.1, flip=True),
+        augment: Augment = AUGMENT,
+        *,
+        size: tuple[int, int] = (96, 96),
+        start: StreetDetector | None = None,
+        stores: tuple[VectorStore, VectorStore] | None = None,
     ) -> None:
+        self.stores = stores
         self.train, self.held_out, self.classes, self.augment = train, held_out, classes, augment
         self.identities = int(train.kinds.max()) + 1
         self._members = [np.flatnonzero(train.kinds == k) for k in range(self.identities)]
         if self.identities < 2 or any(len(m) < 2 for m in self._members):
             raise BadInputError("an embedder needs at least two identities with at least two pictures each")
-        self.network: nn.Module = EmbedNetwork(self.identities)
+        self.network: nn.Module = EmbedNetwork(self.identities, start, size)
         self.images = len(train)
 
     def batches(self, size: int, seed: int) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
@@ -74,7 +95,11 @@ class EmbedTask:
         for kind in kinds:
             members = self._members[int(kind)]
             for pick in rng.choice(members, VIEWS_EACH, replace=len(members) < VIEWS_EACH):
-                images.append(self.augment(np.asarray(self.train.pictures[int(pick)]), rng))
+                if self.stores is None:
+                    images.append(self.augment(np.asarray(self.train.pictures[int(pick)]), rng))
+                else:
+                    vectors = self.stores[0].vectors
+                    images.append(vectors[int(rng.integers(len(vectors))), int(pick)])
                 numbers.append(int(kind))
         return images, np.array(numbers, np.int64)
 
@@ -84,7 +109,11 @@ class EmbedTask:
         """The sum of both losses."""
         images, numbers = batch
         kinds = torch.from_numpy(numbers).to(device)
-        found = network(stacked(images, device)).float()
+        if self.stores is None:
+            found = network(stacked(images, device)).float()
+        else:
+            vectors = torch.from_numpy(np.stack(images)).to(device).float()
+            found = network.embedder.branch(vectors)  # type: ignore[operator, union-attr]
         centres = functional.normalize(network.centres.float(), dim=1)  # type: ignore[arg-type, operator, union-attr]
         return contrastive_loss(found, kinds) + cosine_softmax_loss(found, centres, kinds)
 
@@ -97,7 +126,13 @@ class EmbedTask:
             with torch.no_grad():
                 return np.asarray(network(torch.from_numpy(images).to(device)).float().cpu())
 
-        result = search_figures(infer, self.held_out, _MOST_GALLERY)
+        if self.stores is None:
+            result = search_figures(infer, self.held_out, _MOST_GALLERY)
+        else:
+            with torch.no_grad():
+                vectors = torch.from_numpy(self.stores[1].vectors[0]).to(device).float()
+                found = np.asarray(network.embedder.branch(vectors).cpu())  # type: ignore[operator, union-attr]
+            result = search_among(found, self.held_out.kinds)
         return {"recall@1": result.recall_at_1, "mAP": result.mean_average_precision}
 
 
@@ -124,5 +159,9 @@ def search_figures(
     """Each picture is looked for among all others; infer is (B, 3, H, W) float32 0..1 -> (B, D) of length 1."""
     picks = np.arange(min(most or len(data), len(data)))
     found = np.concatenate([infer(batch) for batch in planes(data.pictures, picks)])
-    kinds = data.kinds[picks]
-    return retrieval(found @ found.T, kinds, kinds, np.eye(len(picks), dtype=bool))
+    return search_among(found, data.kinds[picks])
+
+
+def search_among(found: np.ndarray, kinds: np.ndarray) -> Retrieval:
+    """Figures of embeddings (N, D) of length 1 with identities (N,), each looked for among all others."""
+    return retrieval(found @ found.T, kinds, kinds, np.eye(len(found), dtype=bool))

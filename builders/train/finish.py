@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
 from torch import nn
 
 from sightline.builders.train.classify import Labelled, classification_table
-from sightline.builders.train.dataset import Scenes, letterboxed
+from sightline.builders.train.dataset import HELD_OUT_FIRST_SEED, Scenes, letterboxed
 from sightline.builders.train.detect import detection_evaluation, spread
+from sightline.builders.train.drawn import SIGNS_OF_CLASS, scene_crops
 from sightline.builders.train.embed import search_figures
 from sightline.builders.train.evaluate import NMS_IOU, SCORE_THRESHOLD, decode
 from sightline.builders.train.export import ExportedDetector, onnx_from_module
@@ -33,6 +34,8 @@ from sightline.builders.train.sheets import (
     tiled,
     write_sheet,
 )
+from sightline.scenes import CLASS_NAMES
+from sightline.scenes.sign_crops import CROP_NAMES
 
 _SHOWN = 6
 _TILES = 48
@@ -86,9 +89,12 @@ def _content(trainer: Trainer, task: str, size: Size, data: dict[str, Any]) -> d
 
 
 def finish_classify(
-    folder: Path, trainer: Trainer, held_out: Labelled, size: Size, data: dict[str, Any]
+    folder: Path, trainer: Trainer, held_out: Labelled, size: Size, data: dict[str, Any], scenes: int = 0
 ) -> dict[str, Any]:
-    """A classifier: accuracy and each class's recall; logits leave the graph, the card asks for the softmax."""
+    """A classifier: accuracy and each class's recall; logits leave the graph, the card asks for the softmax.
+
+    scenes: how many whole scenes the classifier of drawn signs is measured on besides.
+    """
     classes = trainer.task.classes
     network = _export(folder, trainer.average, size, ("logits",), classes)
     table = classification_table(network, held_out, len(classes))
@@ -98,6 +104,8 @@ def finish_classify(
         "pictures": int(table.sum()),
         "recall": by_class(recalls(table), classes),
     }
+    if scenes:
+        held["in_scenes"] = signs_in_scenes(network, HELD_OUT_FIRST_SEED + 300, scenes)
     head = {"kind": "scores", "activation": "softmax"}
     limits = {"score": 0.0, "top": min(3, len(classes))}
     write_card(folder, "classify", size, resize="stretch", head=head, labels="labels.txt", limits=limits)
@@ -109,6 +117,37 @@ def finish_classify(
         tiles.append(labelled(picture, classes[found], found == held_out.kinds[i]))
     write_sheet(folder / "training.png", trainer.history, trainer.task.score_name, tiled(tiles, 12))
     return write_record(folder, network, _content(trainer, "classify", size, data), held)
+
+
+def signs_in_scenes(network: OnnxNetwork, first_seed: int, scenes: int) -> dict[str, Any]:
+    """How often the drawn signs' classifier is right about the signs of whole scenes, cut out at their true boxes.
+
+    Scenes have four kinds of signs; which speed a sign shows, they do not tell, so that any speed counts.
+    """
+    crops = scene_crops(first_seed, scenes, 2, "signs")
+    right = 0
+    for image, kind in zip(crops.images, crops.classes, strict=True):
+        found = CROP_NAMES[int(network(_input(image)).argmax())]
+        right += found in SIGNS_OF_CLASS[CLASS_NAMES[int(kind)]]
+    return {
+        "accuracy": round(right / max(len(crops.images), 1), 4),
+        "signs": len(crops.images),
+        "scenes": scenes,
+    }
+
+
+def people_in_scenes(network: OnnxNetwork, first_seed: int, scenes: int) -> dict[str, Any]:
+    """Search for vehicles and people of whole scenes, cut out at their true boxes, each among all others of all scenes."""
+    crops = scene_crops(first_seed, scenes, 5, "portraits")
+    data = Labelled(crops.images, crops.ids)
+    result = search_figures(network, data)
+    return {
+        "recall_at_1": round(result.recall_at_1, 4),
+        "map": round(result.mean_average_precision, 4),
+        "pictures": len(data),
+        "identities": len(np.unique(data.kinds)),
+        "scenes": scenes,
+    }
 
 
 def _input(picture: np.ndarray) -> np.ndarray:
@@ -188,11 +227,14 @@ def finish_semantic(
 
 
 def finish_embed(
-    folder: Path, trainer: Trainer, held_out: Labelled, size: Size, data: dict[str, Any]
+    folder: Path, trainer: Trainer, held_out: Labelled, size: Size, data: dict[str, Any], scenes: int = 0
 ) -> dict[str, Any]:
-    """An embedder: recall and mAP of a search among held-out identities. Embeddings leave the graph at length 1."""
-    embedder = trainer.average.embedder
-    network = _export(folder, embedder, size, ("embedding",), ())  # type: ignore[arg-type]
+    """An embedder: recall and mAP of a search among held-out identities. Embeddings leave the graph at length 1.
+
+    scenes: how many whole scenes the embedder of drawn vehicles and people is measured on besides.
+    """
+    embedder = cast(nn.Module, trainer.average.embedder)
+    network = _export(folder, embedder, size, ("embedding",), ())
     result = search_figures(network, held_out)
     held = {
         "recall_at_1": round(result.recall_at_1, 4),
@@ -202,12 +244,14 @@ def finish_embed(
         "queries": result.queries,
         "dimensions": int(network(np.zeros((1, 3, size[1], size[0]), np.float32)).shape[1]),
     }
+    if scenes:
+        held["in_scenes"] = people_in_scenes(network, HELD_OUT_FIRST_SEED + 300, scenes)
     write_card(folder, "embed", size, head="embedding")
     write_sheet(
         folder / "training.png", trainer.history, trainer.task.score_name, _searches(network, held_out)
     )
     content = _content(trainer, "embed", size, data)
-    content["parameters"] = sum(p.numel() for p in embedder.parameters())  # type: ignore[operator, union-attr]
+    content["parameters"] = sum(p.numel() for p in embedder.parameters())
     return write_record(folder, network, content, held)
 
 

@@ -216,7 +216,8 @@ class Trainer:
             pickle.UnpicklingError,
         ) as error:
             raise SightlineError(
-                f"checkpoint {self.checkpoint} cannot be used ({error}); delete it to begin anew"
+                f"checkpoint {self.checkpoint} cannot be used: it is damaged, or of another network; "
+                "delete it to begin anew"
             ) from error
         self.reporter.say(f"resumed at {self.history.seconds / 60:.1f} minutes, step {self.history.steps}")
 
@@ -268,10 +269,7 @@ class Trainer:
         return max(math.ceil(epochs * self.task.images / self.settings.batch), 1)
 
     def _set_rate(self) -> None:
-        warm_steps = _WARM_STEPS
-        if self.settings.epochs is not None:
-            warm_steps = min(warm_steps, max(int(self._last_step(self.settings.epochs) * _WARM_SHARE), 1))
-        warm = min((self.history.steps + 1) / warm_steps, 1.0)
+        warm = min(max((self.history.steps + 1) / _WARM_STEPS, self.done / _WARM_SHARE, 1e-3), 1.0)
         for group in self.optimiser.param_groups:
             group["lr"] = (
                 self.settings.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.done)))

@@ -100,7 +100,7 @@ class StreetDetector(nn.Module):
         self, classes: int, widths: tuple[int, int, int, int, int] = (16, 32, 64, 96, 128), middle: int = 56
     ) -> None:
         super().__init__()
-        self.classes = classes
+        self.classes, self.widths = classes, widths
         a, b, c, d, e = widths
         self.stem = nn.Sequential(conv(3, a, 3, 2), conv(a, b, 3, 2), Stage(b, b, 1))
         self.stage8 = nn.Sequential(conv(b, c, 3, 2), Stage(c, c, 2))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -96,14 +97,18 @@ def split_identities(data: ClassFolders, share: float, seed: int) -> tuple[np.nd
 
 
 def labelled(
-    data: ClassFolders, picks: np.ndarray, size: tuple[int, int], resize: str, *, renumber: bool = False
+    data: ClassFolders,
+    picks: np.ndarray,
+    size: tuple[int, int],
+    resize: Literal["stretch", "letterbox"],
+    *,
+    renumber: bool = False,
 ) -> Labelled:
     """The chosen pictures, made to fit; renumber: their classes are counted anew from 0."""
     kinds = data.kinds[picks]
     if renumber:
         kinds = np.unique(kinds, return_inverse=True)[1].astype(np.int64)
-    way = "letterbox" if resize == "letterbox" else "stretch"
-    return Labelled(FilePictures([data.paths[int(i)] for i in picks], size, way), kinds)
+    return Labelled(FilePictures([data.paths[int(i)] for i in picks], size, resize), kinds)
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ class Lines:
             self._last = now
             self._write(f"{share:4.0%} {text}")
 
-    def drawing(self, what: str) -> Callable[[int, int], None]:
-        """Progress of drawing: of a total, so many are done."""
+    def counting(self, what: str) -> Callable[[int, int], None]:
+        """Progress of a preparation: of a total, so many are done."""
 
         def progress(done: int, total: int) -> None:
             if done % max(total // 40, 1) == 0 or done == total:
-                self.say(f"drawing {what} {done}/{total}")
+                self.say(f"{what} {done}/{total}")
 
         return progress
 

@@ -57,8 +57,7 @@ class SegmentNetwork(nn.Module):
     def __init__(self, detector: StreetDetector, frozen: bool) -> None:
         super().__init__()
         self.trunk: nn.Module = FrozenTrunk(detector) if frozen else OpenTrunk(detector)
-        levels = [head.box[0][0].in_channels for head in detector.heads]
-        shallow = detector.stem[1][0].out_channels
+        _, shallow, *levels = detector.widths
         self.coefficients = nn.ModuleList(
             nn.Sequential(conv(width, 32, 1), conv(32, 32, 3), nn.Conv2d(32, PROTOTYPES, 1))
             for width in levels

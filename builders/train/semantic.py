@@ -44,7 +44,7 @@ class SemanticNetwork(nn.Module):
     def __init__(self, classes: int, start: StreetDetector | None = None, frozen: bool = False) -> None:
         super().__init__()
         detector = StreetDetector(1) if start is None else copy.deepcopy(start)
-        widths = [detector.stem[1][0].out_channels, *(head.box[0][0].in_channels for head in detector.heads)]
+        widths = detector.widths[1:]
         detector.heads = nn.ModuleList()
         self.trunk: nn.Module = FrozenTrunk(detector) if frozen else OpenTrunk(detector)
         self.lateral = nn.ModuleList(conv(w, own, 1) for w, own in zip(widths, _WIDTHS, strict=True))

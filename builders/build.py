@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from sightline.builders.cards import with_defaults
+from sightline.builders.cards import check_plain, with_defaults
 from sightline.builders.engine import BuiltEngine, build_engine, engine_kind
 from sightline.builders.entries.context import EntryContext, Target
 from sightline.builders.network import CanonicalNetwork, canonical_network
@@ -29,15 +29,18 @@ from sightline.builders.repository import (
 )
 from sightline.builders.rules import refuse_broken
 from sightline.builders.sources import ExportedModel, export_source
+from sightline.builders.stopping import deferred_signals
 from sightline.builders.version import (
     TRIAL,
     VersionFacts,
     keep_refused,
+    remove_bytecode,
     trial_repository,
     write_proof,
     write_version,
 )
 from sightline.card import ModelCard
+from sightline.deploy.local.sweep import sweep_dead_runs
 from sightline.errors import BuildError, CardError
 
 if TYPE_CHECKING:
@@ -55,6 +58,9 @@ class Progress:
 
     def part(self, what: str, done: int, total: int) -> None:
         """So much of the step is done; total is 0 where that is not known."""
+
+    def built(self, report: BuildReport) -> None:
+        """The version and its record are in the repository."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +131,10 @@ class _Build:
         name = self._card.name
         self._step("check")
         check_labels(self._card.labels)
+        check_source(self._card)
         engine_kind(self._card, self._choices.target)
         check_replaceable(self._repository, name)
+        sweep_dead_runs()  # a build that was killed during its proof leaves a server's memory
         with (
             only_build(self._repository, name),
             staging_folder(self._repository) as staging,
@@ -151,15 +159,20 @@ class _Build:
             refuse_broken(trial_repository(staging, name, number), target)
             proof = self._prove(facts, exported, staging, records) if self._choices.prove else None
             public = self._choices.publish and (proof is None or proof.passed)
-            before = self._install(staging, number, public)
-            report = self._report(context, network, exported, built, public, before, proof)
-            return record_built(records, report, self._card, proof)
+            self._step("publish")
+            with deferred_signals():  # a version with its record, or none
+                before = self._install(staging, number, public)
+                report = self._report(context, network, exported, built, public, before, proof)
+                report = record_built(records, report, self._card, proof)
+                self._progress.built(report)
+        return report
 
     def _export(self, staging: Path) -> tuple[ExportedModel, OnnxSource]:
         """The source as ONNX, checked; the card learns what the source knows."""
         exported = export_source(self._card, lambda what: self._progress.part(what, 0, 0))
         self._card = with_defaults(self._card, exported.defaults)
         if self._card.scheme == "file" and exported.reference is None:
+            check_onnx_fields(self._card)
             return exported, open_onnx(self._card.source_path)
         path = staging / "export" / f"{_file_name(self._card)}.onnx"
         path.parent.mkdir()
@@ -199,12 +212,12 @@ class _Build:
                 + "\n  ".join(proof.failures)
                 + f"\nThe report is {page}. Nothing was published; --allow-drift keeps the version without publishing it"
             )
+        remove_bytecode(staging / "new")
         write_proof(staging / "new", self._card.name, facts.number, proof)
         return proof
 
     def _install(self, staging: Path, number: int, public: bool) -> int | None:
         name = self._card.name
-        self._step("publish")
         install_version(staging / "new", self._repository, name, number)
         before = make_public(self._repository, name, number) if public else None
         remove_leftovers(self._repository, name)
@@ -267,6 +280,24 @@ def only_build(repository: Path, name: str) -> Iterator[None]:
                 f"another build of '{name}' into {repository} is under way; wait until it is done, or choose another --name"
             ) from error
         yield
+
+
+def check_source(card: ModelCard) -> None:
+    """Raise ModelFileError for a file that is missing, or that would be read for ever, before anything is made."""
+    if card.scheme == "file":
+        check_plain(card.source_path, "source")
+    if card.weights is not None:
+        check_plain(card.weights, "weights")
+
+
+def check_onnx_fields(card: ModelCard) -> None:
+    """Raise CardError for fields that choose something in other sources and would do nothing here."""
+    for name in ("weights", "source_args", "branch"):
+        if getattr(card, name):
+            raise CardError(
+                f"{name} is given, and {card.source_path.name} is an ONNX file, which has its own weights and no choices; "
+                f"remove {name}"
+            )
 
 
 def check_labels(labels: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sightline.builders.build import BuildReport, Progress, Step
@@ -22,7 +23,12 @@ _SAYS: dict[Step, str] = {
 class BuildProgress(Progress):
     """A line a step on standard error, with a bar where the step tells how far it is."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        check: Callable[[], None] = lambda: None,
+        on_built: Callable[[BuildReport], None] = lambda _: None,
+    ) -> None:
+        """check: called often; it may raise to stop the build. on_built: gets the report as soon as there is one."""
         from rich.console import Console
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Lines
@@ -35,6 +41,7 @@ class BuildProgress(Progress):
             TimeElapsedColumn(),
             console=Console(stderr=True),
         )
+        self._check, self._on_built = check, on_built
         self._current: Any = None
 
     def __enter__(self) -> BuildProgress:
@@ -48,14 +55,20 @@ class BuildProgress(Progress):
 
     def step(self, name: Step) -> None:
         """Begin a line."""
+        self._check()
         self._finish()
         self._current = self._lines.add_task(_SAYS[name], total=None, part="")
 
     def part(self, what: str, done: int, total: int) -> None:
         """Move the step's bar."""
+        self._check()
         if self._current is not None:
             count = f" {done}/{total}" if total else ""
             self._lines.update(self._current, total=total or None, completed=done, part=f"{what[:40]}{count}")
+
+    def built(self, report: BuildReport) -> None:
+        """Pass the report on."""
+        self._on_built(report)
 
     def note(self, text: str) -> None:
         """A few words beside the step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from sightline.builders.onnx_source import open_onnx
 from sightline.builders.sources import source_defaults
 from sightline.builders.sources.files import file_kind
 from sightline.card import SOURCE_SCHEMES, ModelCard, card_from_dict
-from sightline.errors import BuildError
+from sightline.errors import BuildError, ModelFileError
 
 _MAX_NAME = 64
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def card_from_onnx(path: Path | str, values: Mapping[str, Any] | None = None) -> ModelCard:
@@ -49,13 +51,39 @@ def card_from_source(source: str, values: Mapping[str, Any] | None = None) -> Mo
     scheme, colon, name = source.partition(":")
     if not colon or scheme not in SOURCE_SCHEMES:
         path = Path(source)
-        if not path.exists() or file_kind(path) in ("onnx", "unknown"):
+        check_plain(path, "SOURCE")
+        if file_kind(path) in ("onnx", "unknown"):
             return card_from_onnx(path, values)
         found: dict[str, Any] = {"name": name_from_path(path), "source": str(path.resolve())}
     else:
         found = {"name": name_from_path(Path(name.replace(":", "_"))), "source": source}
     known = source_defaults(source, values.get("source_args"), values.get("weights"))
     return card_from_dict(_over(merged(found, known), values), Path.cwd())
+
+
+def check_plain(path: Path, field: str) -> None:
+    """Raise ModelFileError for a path that is no file and no folder: reading a pipe or a device may never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        scheme = next((part[:-1] for part in path.parts if _SCHEME.fullmatch(part)), None)
+        if scheme:
+            raise ModelFileError(
+                f"{field} has the scheme '{scheme}'; known are {', '.join(sorted(SOURCE_SCHEMES))}, and paths of files. "
+                "Nothing is downloaded"
+            ) from error
+        missing = isinstance(error, FileNotFoundError)
+        reason = (
+            "does not exist" if missing else f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        )
+        what = "model file" if field.lower() == "source" else field
+        raise ModelFileError(
+            f"{what} {path} {reason}; check the path or the card's '{field.lower()}'"
+        ) from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ModelFileError(
+            f"{field} {path} is a pipe, device or socket; it must be a plain file or a folder"
+        )
 
 
 def with_defaults(card: ModelCard, defaults: Mapping[str, Any]) -> ModelCard:

@@ -12,6 +12,7 @@ from sightline.builders.models_cli import models_app
 
 if TYPE_CHECKING:
     from sightline.builders.build import BuildReport, Choices
+    from sightline.builders.stopping import Stop
     from sightline.card import ModelCard
 
 _DEFAULT_REPOSITORY = Path("triton_models")
@@ -103,6 +104,8 @@ def build(
     ] = None,
 ) -> None:
     """Build the next version of a model."""
+    from sightline.builders.stopping import Stop
+
     values = {
         "name": name,
         "task": task,
@@ -117,21 +120,44 @@ def build(
         "calibration": {"images": calibration.absolute() if calibration else None},
         "proof": {"images": images.absolute() if images else None},
     }
-    card = _card(source, _given(values))
-    if write_card:
-        _write_card(card, write_card)
-    _build(card, repository, _choices(target, publish, prove, allow_drift))
+    choices = _choices(target, publish, prove, allow_drift)
+    with Stop() as stop:
+        done: list[BuildReport] = []
+        try:
+            card = _card(source, _given(values))
+            if write_card:
+                _write_card(card, write_card)
+            _build(card, repository, choices, stop, done)
+        except BaseException as error:  # libraries make errors of their own of a Ctrl-C
+            if stop.number is None:
+                raise
+            typer.secho(f"error: {_stopped(stop, done, repository)}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(stop.exit_code) from error
 
 
-def _build(card: ModelCard, repository: Path, choices: Choices) -> None:
+def _build(card: ModelCard, repository: Path, choices: Choices, stop: Stop, done: list[BuildReport]) -> None:
+    """done: gets the report when the version is in the repository."""
     from sightline.builders.build import repository_from_card
     from sightline.builders.build_show import BuildProgress, print_report
 
-    with BuildProgress() as progress:
+    with BuildProgress(stop.check, done.append) as progress:
         report = repository_from_card(card, repository, choices, progress=progress)
         if report.public:
             _tell_server(report, progress)
     print_report(report, default_repository=repository == _DEFAULT_REPOSITORY)
+
+
+def _stopped(stop: Stop, done: list[BuildReport], repository: Path) -> str:
+    if not done:
+        return f"stopped {stop.words}; nothing was published, and what was in {repository} is unchanged"
+    report = done[0]
+    name = f"{report.name}:{report.number}"
+    if not report.public:
+        return f"stopped {stop.words} when the build was done; {name} is in {repository}, not public"
+    return (
+        f"stopped {stop.words} when the build was done: {name} is public in {repository}. Where a server serves it: "
+        f"sightline models promote {name} --repository {repository}"
+    )
 
 
 def _tell_server(report: BuildReport, progress: Any) -> None:
@@ -163,9 +189,19 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _labels(path: Path | None) -> tuple[str, ...] | None:
-    from sightline.card import read_labels
+    from sightline.builders.cards import check_plain
+    from sightline.card import MAX_CARD_BYTES, read_labels
+    from sightline.errors import CardError
 
-    return read_labels(path) if path else None
+    if path is None:
+        return None
+    if path.exists():
+        check_plain(path, "--labels")
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise CardError(
+                f"labels file {path} has more than {MAX_CARD_BYTES} bytes; it is a class name a line"
+            )
+    return read_labels(path)
 
 
 def _batch(batch: int | None) -> tuple[int, ...] | None:
@@ -199,12 +235,17 @@ def _size(text: str) -> tuple[int, int]:
 
 def _card(source: str, values: dict[str, Any]) -> ModelCard:
     """The card for SOURCE with the command line's choices."""
-    from sightline.builders.cards import card_from_source, with_values
+    from sightline.builders.cards import card_from_source, check_plain, with_values
     from sightline.card import SOURCE_SCHEMES, load_card
+    from sightline.errors import CardError
     from sightline.model_repository import shipped_card
 
     path = Path(source)
+    if "\0" in source:
+        raise CardError(f"SOURCE is {source!r}; a path cannot hold a zero byte")
     if path.suffix.lower() in (".yaml", ".yml") and source.partition(":")[0] not in SOURCE_SCHEMES:
+        if path.exists():
+            check_plain(path, "SOURCE")
         card = load_card(path)
     elif path.exists() or path.suffix or ":" in source or path.parent != Path():
         return card_from_source(source, values)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sightline.builders.stopping import deferred_signals
 from sightline.errors import BuildError, OutputError
 from sightline.naming import MANIFEST, PART_MANIFEST, STAGE_NAME, STAGES, stage_model
 
@@ -45,8 +46,10 @@ class Version:
 def staging_folder(repository: Path) -> Iterator[Path]:
     """A folder on the repository's disk for a new version, removed at the end. Raises OutputError.
 
-    Folders left by builds that were killed are removed as well.
+    Folders left by builds that were killed are removed as well. A repository that is made for a build goes with a build
+    that fails.
     """
+    made = [folder for folder in (repository, *repository.parents) if not folder.exists()]
     try:
         repository.mkdir(parents=True, exist_ok=True)
         parent = _staging_parent(repository.resolve())
@@ -58,10 +61,13 @@ def staging_folder(repository: Path) -> Iterator[Path]:
         yield folder
     except OSError as error:
         raise OutputError(
-            f"the entry cannot be written to {repository}: {error.strerror}; what was there is unchanged"
+            f"the entry cannot be written to {repository}: {_reason(error, folder)}; what was there is unchanged"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for empty in made:
+            with suppress(OSError):
+                empty.rmdir()
 
 
 def check_replaceable(repository: Path, name: str) -> None:
@@ -150,7 +156,10 @@ def install_version(staging: Path, repository: Path, name: str, number: int) -> 
         staging.iterdir(), key=lambda folder: folder.name == stage_model(name, number, "network")
     )
     done: list[Path] = []
-    with _locked(repository):
+    repository.mkdir(
+        parents=True, exist_ok=True
+    )  # a build that failed beside this one may have taken it away
+    with deferred_signals(), _locked(repository):
         check_replaceable(repository, name)
         try:
             for folder in folders:
@@ -159,11 +168,11 @@ def install_version(staging: Path, repository: Path, name: str, number: int) -> 
                     raise BuildError(f"{place} exists already; choose another --name, or move it away")
                 _move(folder, place)
                 done.append(place)
+            _flush_folder(repository)
         except BaseException:
-            for place in done:
+            for place in reversed(done):  # the network's first: without it the others are leftovers
                 place.rename(staging / place.name)
             raise
-        _flush_folder(repository)
 
 
 def make_public(repository: Path, name: str, number: int) -> int | None:
@@ -176,7 +185,7 @@ def make_public(repository: Path, name: str, number: int) -> int | None:
     if not (folder / name / MANIFEST).is_file():
         known = ", ".join(str(version.number) for version in versions(repository, name)) or "none"
         raise BuildError(f"model '{name}' has no version {number} in {repository}; it has {known}")
-    with _locked(repository):
+    with deferred_signals(), _locked(repository):
         check_replaceable(repository, name)
         before = public_number(repository, name)
         try:
@@ -276,6 +285,13 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
+
+
+def _reason(error: OSError, staging: Path) -> str:
+    """The system's words, with the place where that is not our own staging folder."""
+    words = error.strerror or str(error)
+    place = str(error.filename or "")
+    return words if not place or place.startswith(str(staging)) else f"{words}: {place}"
 
 
 def _staging_parent(repository: Path) -> Path:

@@ -109,6 +109,12 @@ def trial_repository(staging: Path, name: str, number: int) -> Path:
     return trial
 
 
+def remove_bytecode(folder: Path) -> None:
+    """What the proof's server has left beside the stages' code is no part of the version."""
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache, ignore_errors=True)
+
+
 def write_proof(folder: Path, name: str, number: int, proof: Proof) -> None:
     """Keep the proof with the version."""
     place = folder / stage_model(name, number, "network") / PROOF

@@ -34,6 +34,7 @@ class ServedSide:
         self._server = LocalServer(subject.repository, restart=False)
         self._client: Any = None
         self._triton: Any = None
+        self._stages: Any = None
 
     def __enter__(self) -> ServedSide:
         import tritonclient.grpc as triton
@@ -46,18 +47,29 @@ class ServedSide:
             raise MissingDependencyError(
                 f"the proof asks a real tritonserver: {error}. Or build with --no-proof"
             ) from error
-        self._client = Client(self._server.grpc_address, timeout_seconds=_REQUEST_SECONDS)
-        self._triton = triton
-        self._stages = triton.InferenceServerClient(self._server.grpc_address)
+        try:
+            self._client = Client(self._server.grpc_address, timeout_seconds=_REQUEST_SECONDS)
+            self._triton = triton
+            self._stages = triton.InferenceServerClient(self._server.grpc_address)
+        except BaseException:  # Ctrl-C may come at any line
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._stages.close()
-        self._server.stop()
+        self._end()
+
+    def _end(self) -> None:
+        """At once: nobody else asks this server, so that there is nothing to drain."""
+        try:
+            for client in (self._client, self._stages):
+                if client is not None:
+                    client.close()
+        finally:
+            self._server.kill()
+            self._server.stop()
 
     def file(self, picture: NDArray[np.uint8]) -> Result:
         """The answer to the picture as a PNG file."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,11 +14,13 @@ from sightline.builders.sources import keras_wire
 from sightline.errors import BuildError, SightlineError
 
 OPSET = 17
+_LOOK_SECONDS = 0.5
 _REASON_CHARACTERS = 500
 
 
 def main() -> None:
     """Answer messages until the builder closes the pipe."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     requests, answers = _pipes()
     originals: list[Any] = []
     while True:
@@ -35,6 +39,13 @@ def main() -> None:
         except Exception as error:  # TensorFlow raises all sorts
             text = f"TensorFlow failed: {type(error).__name__}: {first_lines(error)}"
             keras_wire.send(answers, {"error": text, "kind": "BuildError"})
+
+
+def _end_with(builder: int) -> None:
+    """A builder that was killed in the middle of a load closes the pipe, which nobody reads before the load's end."""
+    while os.getppid() == builder:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:

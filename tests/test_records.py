@@ -23,12 +23,19 @@ from sightline.builders.records import BuildRecord, Event, Records, open_records
 from sightline.builders.records import database as databases
 from sightline.builders.records.actions import promote, remove, rollback, unneeded
 from sightline.builders.records.charts import charts_from_training, draw_charts
-from sightline.builders.records.open import IDENTITY_FILE, RECORDS_FILE, check_without_password
+from sightline.builders.records.database import place_of
+from sightline.builders.records.open import (
+    IDENTITY_FILE,
+    RECORDS_FILE,
+    check_without_password,
+    hide_passwords,
+)
 from sightline.builders.records.record import record_of_build, user_name
 from sightline.builders.records.records import _past, event_now
 from sightline.builders.records.schema import MIGRATIONS
 from sightline.builders.repository import install_version, make_public, remove_version
 from sightline.errors import BuildError, MissingDependencyError, OutputError
+from sightline.redact import redact
 from tests.onnx_models import yolov8_like
 from tests.records_parts import NAME, build, postgres, toy_card
 
@@ -286,7 +293,13 @@ def test_no_password_is_shown(
     with pytest.raises(BuildError, match=r"--records holds a password.*SIGHTLINE_RECORDS") as refused:
         check_without_password(wrong)
     assert "wr0ng-secret" not in str(refused.value)
-    assert check_without_password("postgresql://ann@db/records") == "postgresql://ann@db/records"
+    with pytest.raises(BuildError, match="--records holds a password"):
+        check_without_password("postgresql://ann@db/records?password=wr0ng-secret")
+    plain = "postgresql://sightline@db:5432/records"
+    assert check_without_password(plain) == plain
+    hide_passwords(plain)
+    assert redact("sightline build") == "sightline build"  # a user's name is no secret
+    assert place_of(plain) == "PostgreSQL (database records on db:5432)"
 
 
 def test_records_that_cannot_be_opened_stop_a_build_before_it_begins(
@@ -296,7 +309,7 @@ def test_records_that_cannot_be_opened_stop_a_build_before_it_begins(
     with pytest.raises(OutputError, match=r"cannot be used: .*\. Check SIGHTLINE_RECORDS") as caught:
         repository_from_card(toy_card(tmp_path, 1), tmp_path / "repository")
     assert "s3cr3t" not in str(caught.value)
-    assert not list((tmp_path / "repository").iterdir())
+    assert not list(tmp_path.glob("repository/*"))
     monkeypatch.setenv("SIGHTLINE_RECORDS", "mysql://ann:s3cr3t@db/records")
     with pytest.raises(BuildError, match="begins with 'mysql'; it must be postgresql://"):
         repository_from_card(toy_card(tmp_path, 1), tmp_path / "repository")

@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from sightline.builders.records.schema import MIGRATIONS, VERSION_TABLE
 from sightline.errors import MissingDependencyError, OutputError
-from sightline.redact import hide_credentials, redact
+from sightline.redact import redact
 
 Row = tuple[Any, ...]
 Run = Callable[..., list[Row]]
@@ -92,7 +92,6 @@ class PostgresDatabase(Database):
     """Records in a PostgreSQL database."""
 
     def __init__(self, url: str) -> None:
-        hide_credentials(url)
         self._url = url
         self.place = place_of(url)
 
@@ -138,9 +137,8 @@ _POSTGRES = {
 
 def place_of(url: str) -> str:
     """Host and database of a PostgreSQL address, without user, password and options."""
-    parts = urlsplit(url)
-    host, database = parts.netloc.rpartition("@")[2], parts.path.strip("/")
-    return f"PostgreSQL (database {redact(database) or 'of the user'} on {host or 'this machine'})"
+    where, _, database = url.partition("://")[2].partition("?")[0].rpartition("@")[2].partition("/")
+    return f"PostgreSQL (database {redact(database) or 'of the user'} on {where or 'this machine'})"
 
 
 def _ready(run: Run, place: str, words: dict[str, str], write: bool) -> bool:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 from sightline.builders.records.database import Database, PostgresDatabase, SqliteDatabase
 from sightline.builders.records.records import Records
 from sightline.errors import BuildError, OutputError
-from sightline.redact import hide_credentials
+from sightline.redact import hide
 
 RECORDS_FILE = ".sightline-records.db"
 IDENTITY_FILE = ".sightline-repository"
@@ -33,8 +32,8 @@ def open_records(repository: Path, url: str | None = None, *, read_only: bool = 
         database: Database = SqliteDatabase(repository / RECORDS_FILE)
         database.check(write=not read_only)
         return Records(repository, database, "")
-    hide_credentials(address)
-    if urlsplit(address).scheme not in _SCHEMES:
+    hide_passwords(address)
+    if address.partition(":")[0] not in _SCHEMES:
         raise BuildError(
             f"the records' address begins with '{address.partition(':')[0][:20]}'; it must be "
             "postgresql://USER@HOST:PORT/DATABASE, or empty for a file in the repository"
@@ -46,15 +45,27 @@ def open_records(repository: Path, url: str | None = None, *, read_only: bool = 
 
 def check_without_password(url: str | None) -> str | None:
     """An address from the command line, which every user of the machine can see: it must not hold a password."""
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    if parts.password or any("password" in key.lower() for key in parse_qs(parts.query)):
+    if url is not None and _passwords(url):
         raise BuildError(
             "--records holds a password, which every user of this machine can see in the list of processes; "
             f"give the address in {RECORDS_VARIABLE}, or the password in ~/.pgpass or PGPASSWORD"
         )
     return url
+
+
+def hide_passwords(url: str) -> None:
+    """Keep the address's passwords, not its user, out of all that is written from now on."""
+    for password in _passwords(url):
+        hide(password)
+
+
+def _passwords(url: str) -> list[str]:
+    rest, _, query = url.partition("://")[2].partition("?")
+    in_front = rest.rpartition("@")[0].partition(":")[2]
+    values = [
+        value for key, _, value in (part.partition("=") for part in query.split("&")) if "password" in key
+    ]
+    return [password for password in (in_front, *values) if password]
 
 
 def repository_identity(repository: Path, *, read_only: bool = False) -> str:

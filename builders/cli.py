@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -219,7 +220,7 @@ def _argument(text: str) -> tuple[str, Any]:
         raise CardError(f"--arg is {text!r}; it must be NAME=VALUE, such as num_classes=4")
     try:
         read = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # the 40th of May, a number of 5000 digits
         read = value
     return key, read if isinstance(read, (bool, int, float, str)) or read is None else value
 
@@ -227,10 +228,10 @@ def _argument(text: str) -> tuple[str, Any]:
 def _size(text: str) -> tuple[int, int]:
     from sightline.errors import CardError
 
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text.lower())
+    if match is None:
         raise CardError(f"--size is {text!r}; it must be width x height, such as 640x384")
-    return int(width), int(height)
+    return int(match[1]), int(match[2])
 
 
 def _card(source: str, values: dict[str, Any]) -> ModelCard:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ _KINDS: dict[Target, tuple[str, ...]] = {
     "jetson": ("tensorrt",),
 }
 _QUANTIZED = ("int8", "fp8")
+_CHECKED_ON = 16
+"""Pictures on which a cast to fp16 or bf16 is tried."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,16 @@ def build_engine(
     """Write the engine's files into `folder`. Raises CardError, BuildError, OutputError, MissingDependencyError."""
     kind = engine_kind(card, target)
     tensors, data = None, ""
-    if card.engine.precision in _QUANTIZED or card.calibration.images is not None:
+    quantized = card.engine.precision in _QUANTIZED
+    if (
+        quantized
+        or card.calibration.images is not None
+        or (kind == "tensorrt" and card.engine.precision != "fp32")
+    ):
         from sightline.builders.calibration import calibration_tensors
 
-        tensors = calibration_tensors(card, progress=progress)
+        count = None if quantized else min(card.calibration.samples, _CHECKED_ON)
+        tensors = calibration_tensors(card, count=count, progress=progress)
         data = tensors.note
     if kind == "tensorrt":
         return _tensorrt_request(network, card, folder, tensors, data, progress)
@@ -70,7 +78,8 @@ def build_engine(
         from sightline.builders.engines.onnxruntime import write_onnxruntime as write
     else:
         from sightline.builders.engines.openvino import write_openvino as write
-    return BuiltEngine(write(network.content, card, folder, tensors=tensors, progress=progress), data)
+    engine = write(network.content, card, folder, tensors=tensors, progress=progress)
+    return BuiltEngine(engine, data)
 
 
 def _tensorrt_request(
@@ -115,6 +124,6 @@ def _tensorrt_request(
     facts = {
         "kept_precise": list(result.kept),
         "onnx_sha256": digest,
-        "sensitivity": asdict(result.report) if result.report else None,
+        "sensitivity": result.report.as_dict() if result.report else None,
     }
     return BuiltEngine(engine, data, facts)

@@ -63,7 +63,10 @@ def seeded() -> Iterator[None]:
 
 
 def pictures(spec: InputSpec, count: int, seed: int = SEED) -> Any:
-    """Drawn noise of large and small patches and single pixels as a float32 tensor (count, 3, height, width) normalised as the card says."""
+    """Noise of large and small patches and of single pixels, normalised as the card says.
+
+    A float32 tensor (count, 3, height, width).
+    """
     torch = import_torch()
     width, height = spec.size
     generator = np.random.default_rng(seed)

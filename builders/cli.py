@@ -171,10 +171,11 @@ def _tell_server(report: BuildReport, progress: Any) -> None:
 def _choices(target: str, publish: bool, prove: bool, allow_drift: bool) -> Choices:
     from sightline.builders.build import Choices
     from sightline.builders.entries.context import TARGETS
+    from sightline.errors import CardError
 
     found = next((known for known in TARGETS if known == target), None)
     if found is None:
-        raise typer.BadParameter(f"--target is {target!r}; it must be one of {', '.join(TARGETS)}")
+        raise CardError(f"--target is {target!r}; it must be one of {', '.join(TARGETS)}")
     is_local = found == "local"
     return Choices(found, publish, prove and is_local, allow_drift, measure=is_local)
 

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline build` run again and again from one process that has all imports behind it.
+
+`python build_attacks.py` reads a JSON object a line from standard input: arguments, folder (the working folder), limit
+(bytes of a file at most, 0 for none), missing (packages that cannot be imported). Each is a real run of the command in a
+forked process. It answers with lines: "pid NUMBER", "mark STEP", "mark STEP: PART", and at the end "end STATUS OUTPUT"
+as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+
+def main() -> None:
+    """Serve until standard input is closed."""
+    import onnxruntime  # noqa: F401
+    import openvino  # noqa: F401
+
+    import sightline.builders.build
+    import sightline.builders.engines.openvino
+    import sightline.builders.network
+    import sightline.builders.proof
+    import sightline.cli  # noqa: F401
+
+    _quick_choice()
+    for line in sys.stdin:
+        order = json.loads(line)
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - read below
+        pid = os.fork()
+        if pid == 0:
+            _child(order, output)
+        _tell(f"pid {pid}")
+        _, status = os.waitpid(pid, 0)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+        _tell("end " + json.dumps([os.waitstatus_to_exitcode(status), text]))
+
+
+def _tell(text: str) -> None:
+    os.write(1, f"{text}\n".encode())
+
+
+def _quick_choice() -> None:
+    """Measuring is tested elsewhere; here it takes a moment."""
+    from sightline.builders.preprocess import choice
+
+    whole = choice.measure_preprocessing
+    choice.measure_preprocessing = lambda card: whole(card, seconds=0.05)  # type: ignore[assignment]
+    choice.dali_version = lambda: None
+
+
+def _child(order: dict[str, Any], output: IO[bytes]) -> None:
+    marks = os.dup(1)
+    os.setsid()
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    os.chdir(order["folder"])
+    os.environ["XDG_CACHE_HOME"] = order["folder"]
+    for name in order.get("missing", ()):
+        for loaded in [key for key in sys.modules if key.partition(".")[0] == name]:
+            del sys.modules[loaded]
+        sys.modules[name] = None  # type: ignore[assignment]
+    if order.get("limit"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
+    _mark_steps(marks)
+    sys.argv = ["sightline", "build", *order["arguments"]]
+    status = 70
+    try:
+        from sightline.cli import main as command
+
+        command()
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        import atexit
+
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _mark_steps(marks: int) -> None:
+    """Tell which step a build is in, and nothing else."""
+    from sightline.builders.build_show import BuildProgress
+
+    step, part, current = BuildProgress.step, BuildProgress.part, [""]
+
+    def marked_step(self: BuildProgress, name: Any) -> None:
+        current[0] = name
+        os.write(marks, f"mark {name}\n".encode())
+        step(self, name)
+
+    def marked_part(self: BuildProgress, what: str, done: int, total: int) -> None:
+        os.write(marks, f"mark {current[0]}: {what} {done}\n".encode())
+        part(self, what, done, total)
+
+    BuildProgress.step = marked_step  # type: ignore[method-assign]
+    BuildProgress.part = marked_part  # type: ignore[method-assign]
+
+
+def script() -> Path:
+    """This file."""
+    return Path(__file__)
+
+
+if __name__ == "__main__":
+    main()

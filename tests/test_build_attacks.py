@@ -1,0 +1,461 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline build` under a hostile or unlucky user: stopped at any moment, no room, two at once, garbage, odd labels.
+
+Every build is the real command in a process of its own; the processes are forked from one that has the imports behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from PIL import Image
+from tritonclient.grpc import model_config_pb2
+
+from sightline.builders.repository import versions
+from sightline.clients import Client
+from sightline.deploy import LocalServer
+from sightline.deploy.local.run_id import run_id_of_region
+from tests import build_attacks
+from tests.onnx_models import bright_rectangle, planted
+
+INT, TERM, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL
+BOX = (64, 48, 192, 160)
+
+
+@dataclass(frozen=True)
+class Done:
+    """One run of the command. answered_seconds: from the signal to the end. pid: of its process."""
+
+    status: int
+    output: str
+    pid: int
+    answered_seconds: float
+
+    @property
+    def error(self) -> str:
+        """The text after "error: "; fails where there is a traceback or another word of failure."""
+        assert "Traceback" not in self.output, self.output
+        assert self.output.count("error: ") == 1, self.output
+        return self.output.partition("error: ")[2].strip()
+
+
+class Attacker:
+    """Runs the command in forks of a process whose runtime folder is its own."""
+
+    def __init__(self, runtime: Path) -> None:
+        self.runtime = runtime
+        self._environment = {**os.environ, "SIGHTLINE_RUNTIME_DIR": str(runtime), "OMP_NUM_THREADS": "1"}
+        root = str(Path(__file__).resolve().parents[1])
+        self._environment["PYTHONPATH"] = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, str(build_attacks.script())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+    def build(
+        self,
+        folder: Path,
+        *arguments: str,
+        at: str = "",
+        delay_seconds: float = 0.0,
+        number: int = 0,
+        reached: threading.Event | None = None,
+        **order: Any,
+    ) -> Done:
+        """at: the mark at which the signal `number` is sent to the whole group, as a terminal does, or `reached` is set."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"arguments": arguments, "folder": str(folder), **order}) + "\n")
+        self._process.stdin.flush()
+        pid, sent = 0, 0.0
+        for line in self._process.stdout:
+            kind, _, rest = line.rstrip("\n").partition(" ")
+            if kind == "pid":
+                pid = int(rest)
+            elif kind == "mark" and at and not sent and rest.startswith(at):
+                time.sleep(delay_seconds)
+                sent = time.monotonic()
+                if number:
+                    os.killpg(pid, number)
+                if reached:
+                    reached.set()
+            elif kind == "end":
+                if reached:
+                    reached.set()
+                status, output = json.loads(rest)
+                assert sent or not at, f"the build never came to '{at}': {output}"
+                return Done(status, output, pid, time.monotonic() - sent)
+        raise AssertionError("the process that forks has ended")
+
+    def processes(self) -> list[str]:
+        """Everything that builds have started and that still runs: children inherit the environment."""
+        wanted = f"SIGHTLINE_RUNTIME_DIR={self.runtime}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == self._process.pid:
+                continue
+            try:
+                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(f"{entry.name} {(entry / 'comm').read_text().strip()}")
+            except OSError:
+                continue
+        return found
+
+
+def regions(pid: int) -> list[str]:
+    """Shared memory of the server of a build."""
+    names = (path.name for path in Path("/dev/shm").glob("sightline_server_*"))
+    return [name for name in names if (run := run_id_of_region(name)) and run.pid == pid]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """All files below the folder; the records, which a build may touch without changing them, left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "records.db" not in path.name
+    }
+
+
+@pytest.fixture(scope="module")
+def attacker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacker]:
+    runtime = tmp_path_factory.mktemp("runtime")
+    runtime.chmod(0o700)
+    running = Attacker(runtime)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory, attacker: Attacker) -> Path:
+    """A folder with toy.onnx, and a repository with its first version."""
+    folder = tmp_path_factory.mktemp("work")
+    planted(folder / "toy.onnx", classes=3, class_id=1)
+    (folder / "few").mkdir()
+    Image.fromarray(bright_rectangle(384, 224, BOX)).save(folder / "few" / "one.png")
+    done = attacker.build(folder, "toy.onnx", "--repository", "repository", "--no-proof")
+    assert done.status == 0, done.output
+    return folder
+
+
+PROVEN = ("toy.onnx", "--repository", "repository", "--images", "few")
+
+# ---------------------------------------------------------------- stopped
+
+_MOMENTS = [
+    ("check", 0.0, INT), ("export", 0.01, INT), ("convert", 0.02, TERM), ("engine", 0.0, INT), ("engine", 0.1, KILL),
+    ("preprocess", 0.02, INT), ("write", 0.01, TERM), ("prove: start", 0.0, INT), ("prove: start", 0.1, INT),
+    ("prove: start", 0.3, TERM), ("prove: start", 0.7, KILL), ("prove: start", 1.2, INT), ("prove: pictures", 0.0, INT),
+    ("prove: pictures", 0.0, KILL), ("publish", 0.0, INT), ("publish", 0.002, TERM), ("publish", 0.004, KILL),
+    ("publish", 0.01, KILL),
+]  # fmt: skip
+_ENDED_SECONDS = 20.0
+
+
+@pytest.mark.parametrize(("at", "delay_seconds", "number"), _MOMENTS)
+def test_a_build_stopped_at_any_moment_leaves_whole_versions_and_nothing_else(
+    attacker: Attacker, work: Path, at: str, delay_seconds: float, number: int
+) -> None:
+    repository = work / "repository"
+    before, known = snapshot(repository), versions(repository, "toy")
+    done = attacker.build(work, *PROVEN, at=at, delay_seconds=delay_seconds, number=number)
+    after = versions(repository, "toy")
+    assert len(after) - len(known) in ((0, 1) if at == "publish" else (0,))
+    assert [version.number for version in after if version.public] != []
+    for version in after:
+        assert all((repository / file).is_file() for file in version.manifest["files"])
+    if at != "publish":
+        assert snapshot(repository) == before
+    if number == KILL:
+        _wait_for_nothing(attacker)
+        return
+    if done.status:
+        assert done.status == 128 + number
+        assert done.error.startswith("stopped by")
+        published = "nothing was published" not in done.error
+        assert published == (len(after) > len(known))
+    assert attacker.processes() == []
+    assert regions(done.pid) == []
+    assert sorted(path.name for path in work.iterdir() if path.name.startswith(".")) == _stale(work)
+    assert list(attacker.runtime.glob("*")) == _dead_runs(attacker)
+
+
+def _wait_for_nothing(attacker: Attacker) -> None:
+    deadline = time.monotonic() + _ENDED_SECONDS
+    while attacker.processes():
+        assert time.monotonic() < deadline, attacker.processes()
+        time.sleep(0.05)
+
+
+def _stale(work: Path) -> list[str]:
+    """Staging folders of builds that were killed: of processes that are gone."""
+    return sorted(
+        path.name
+        for path in work.glob(".sightline-build-*")
+        if not Path("/proc", path.name.split("-")[2]).exists()
+    )
+
+
+def _dead_runs(attacker: Attacker) -> list[Path]:
+    return [path for path in attacker.runtime.glob("run-*") if "_" in path.name]
+
+
+def test_the_next_build_works_and_sweeps_what_killed_ones_left(attacker: Attacker, work: Path) -> None:
+    done = attacker.build(work, *PROVEN, at="prove: pictures", number=KILL)
+    assert list(work.glob(".sightline-build-*"))
+    done_after = attacker.build(work, *PROVEN)
+    assert done_after.status == 0, done_after.output
+    assert list(work.glob(".sightline-build-*")) == []
+    assert list(attacker.runtime.iterdir()) == []
+    assert regions(done.pid) == regions(done_after.pid) == attacker.processes() == []
+    numbers = [version.number for version in versions(work / "repository", "toy")]
+    stages = {path.name.split("_")[1] for path in (work / "repository").glob("toy_v*")}
+    assert stages == {f"v{number}" for number in numbers}  # half a version is swept as well
+    assert not list((work / "repository").rglob("__pycache__"))
+
+
+# ---------------------------------------------------------------- no room
+
+
+@pytest.mark.parametrize("limit", [60, 200, 600, 1500, 3000, 6000, 20_000])
+def test_a_full_disk_at_any_step_names_the_place(attacker: Attacker, work: Path, limit: int) -> None:
+    """A limit on the size of a file fails writes in the kernel as a full disk does, in other libraries' code as well."""
+    repository = work / "repository"
+    before = snapshot(repository)
+    done = attacker.build(work, *PROVEN, limit=limit)
+    assert done.status == 1, done.output
+    assert "File too large" in done.error or "server" in done.error
+    assert "repository" in done.error
+    assert snapshot(repository) == before
+    assert attacker.processes() == []
+
+
+# ---------------------------------------------------------------- two at once
+
+
+def test_two_builds_at_once(attacker: Attacker, work: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of one model the second is refused at once; of two models both succeed."""
+    runtime = tmp_path_factory.mktemp("other-runtime")
+    runtime.chmod(0o700)
+    other = Attacker(runtime)
+    reached, answers = threading.Event(), queue.Queue[Done]()
+
+    def first() -> None:
+        arguments = ("toy.onnx", "--repository", "shared", "--no-proof")
+        answers.put(attacker.build(work, *arguments, at="engine", reached=reached))
+
+    thread = threading.Thread(target=first)
+    try:
+        # The imports of the second are over when it has answered once.
+        assert other.build(work, "none.onnx").status == 1
+        thread.start()
+        assert reached.wait(60)
+        refused = other.build(work, "toy.onnx", "--repository", "shared", "--no-proof")
+        beside = other.build(work, "toy.onnx", "--name", "beside", "--repository", "shared", "--no-proof")
+    finally:
+        thread.join(60)
+        other.close()
+    assert refused.status == 1
+    assert "another build of 'toy' into shared is under way" in refused.error
+    assert beside.status == answers.get(timeout=1).status == 0, beside.output
+    for name in ("toy", "beside"):
+        assert [(version.number, version.public) for version in versions(work / "shared", name)] == [
+            (1, True)
+        ]
+
+
+# ---------------------------------------------------------------- labels, and a server that serves meanwhile
+
+ODD_LABELS = (
+    '"quoted" \'twice\' \\n \\" {0} %s $HOME `id`',
+    '<script>alert("x")</script>&amp;<img src=x onerror=alert(1)>',
+    "[bold red]Straße 🚦 žluťoučký 車[/bold red] " + "x" * 157,
+)
+
+
+def test_odd_labels_survive_and_no_request_fails_while_a_new_version_comes(
+    attacker: Attacker, work: Path
+) -> None:
+    (work / "odd.txt").write_text("\n".join(ODD_LABELS), encoding="utf-8")
+    build = ("toy.onnx", "--name", "odd", "--repository", "odd", "--labels", "odd.txt", "--images", "few")
+    first = attacker.build(work, *build)
+    assert first.status == 0, first.output
+    assert "Straße" in first.output
+    repository = work / "odd"
+    config = text_format.Parse(
+        (repository / "odd" / "config.pbtxt").read_text(encoding="utf-8"), model_config_pb2.ModelConfig()
+    )
+    assert json.loads(config.parameters["sightline"].string_value)["labels"] == list(ODD_LABELS)
+    text = (repository / "odd" / "labels_v1.txt").read_text(encoding="utf-8")
+    assert tuple(text.splitlines()) == ODD_LABELS
+    page = (repository / "odd_v1_network" / "proof" / "proof.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    with pytest.MonkeyPatch.context() as patch:  # the build must find the server
+        patch.setenv("SIGHTLINE_RUNTIME_DIR", str(attacker.runtime))
+        with LocalServer(repository) as server, Client(server.grpc_address, timeout_seconds=60) as client:
+            found = client.detect("odd", bright_rectangle(384, 224, BOX))
+            assert found.labels == ODD_LABELS
+            np.testing.assert_allclose(found.boxes[0], BOX, atol=1)
+            _ask_through_a_build(attacker, work, server, build)
+            assert client.detect("odd", bright_rectangle(384, 224, BOX)).labels == ODD_LABELS[::-1]
+
+
+def _ask_through_a_build(attacker: Attacker, work: Path, server: LocalServer, build: tuple[str, ...]) -> None:
+    stop, answers = threading.Event(), list[tuple[str, ...]]()
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        with Client(server.grpc_address, timeout_seconds=60) as client:
+            while not stop.is_set():
+                try:
+                    answers.append(client.detect("odd", bright_rectangle(384, 224, BOX)).labels)
+                except BaseException as error:
+                    failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    (work / "odd.txt").write_text("\n".join(ODD_LABELS[::-1]), encoding="utf-8")
+    done = attacker.build(work, *build, "--no-proof")
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert done.status == 0, done.output
+    assert failures == []
+    assert set(answers) <= {ODD_LABELS, ODD_LABELS[::-1]}
+    assert len(answers) > 10
+
+
+# ---------------------------------------------------------------- garbage
+
+
+class _Code:
+    """A pickle that runs a command where it is opened."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch PWNED",)
+
+
+@pytest.fixture(scope="module")
+def garbage(work: Path) -> Path:
+    """A folder of everything that is no model."""
+    folder = work / "garbage"
+    folder.mkdir()
+    planted(folder / "ok.onnx", classes=3, class_id=1)
+    Image.new("RGB", (64, 64)).save(folder / "photo.jpg")
+    os.mkfifo(folder / "pipe.onnx")
+    os.mkfifo(folder / "pipe.yaml")
+    (folder / "loop.onnx").symlink_to("loop.onnx")
+    (folder / "empty.onnx").touch()
+    for name, size in (("huge.onnx", 1 << 42), ("huge.yaml", 1 << 40), ("huge.txt", 1 << 40)):
+        with (folder / name).open("wb") as file:
+            file.truncate(size)
+    bomb = "a: &a [x, x]\n" + "".join(
+        f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefg", "bcdefgh", strict=True)
+    )
+    (folder / "bomb.yaml").write_text(bomb)
+    (folder / "code.yaml").write_text('!!python/object/apply:os.system ["touch PWNED"]\n')
+    (folder / "code.pt").write_bytes(pickle.dumps(_Code()))
+    with zipfile.ZipFile(folder / "archive.pt", "w") as archive:
+        archive.writestr("archive/version", "3")
+    card = "name: toy\nsource: ok.onnx\ninput: {size: [384, 224]}\n"
+    for name, more in (
+        ("unknown", "colour: red\n"), ("contradiction", "task: classify\nhead: yolov8\n"),
+        ("weights", "weights: ok.onnx\n"), ("arguments", "source_args: {a: 1}\n"), ("engine", "engine: {kind: tensorrt}\n"),
+        ("labels", "labels: [a, b]\n"), ("precision", "engine: {kind: onnxruntime, precision: bf16}\n"),
+    ):  # fmt: skip
+        (folder / f"{name}.yaml").write_text(card + more)
+    (folder / "scheme.yaml").write_text("name: toy\nsource: 's3://bucket/x.onnx'\n")
+    (folder / "missing.yaml").write_text("name: toy\nsource: none.onnx\n")
+    (folder / "two.txt").write_text("a\nb\n")
+    (folder / "binary.txt").write_bytes(bytes(range(256)))
+    (folder / "bad").mkdir()
+    (folder / "bad" / "a.jpg").write_bytes(os.urandom(3000))
+    os.mkfifo(folder / "bad" / "b.jpg")
+    (folder / "nothing").mkdir()
+    return folder
+
+
+_REFUSED = [
+    ("photo.jpg", "JPEG picture"), ("nothing", "saved_model.pb"), ("pipe.onnx", "pipe, device or socket"),
+    ("pipe.yaml", "pipe, device or socket"), ("/dev/zero", "pipe, device or socket"), ("loop.onnx", "symbolic links"),
+    ("empty.onnx", "no graph"), ("huge.onnx", "larger than"), ("huge.yaml", "short text"), ("bomb.yaml", "aliases"),
+    ("code.yaml", "plain YAML"), ("code.pt", "no architecture"), ("archive.pt", "archive.pt"),
+    ("unknown.yaml", "colour"), ("contradiction.yaml", "head is yolov8"), ("weights.yaml", "weights is given"),
+    ("arguments.yaml", "source_args is given"), ("engine.yaml", "engine.kind is tensorrt"),
+    ("labels.yaml", "3 classes against 2 labels"), ("precision.yaml", "bf16"), ("scheme.yaml", "scheme 's3'"),
+    ("missing.yaml", "none.onnx does not exist"), ("s3://bucket/x.onnx", "scheme 's3'"),
+    ("huggingface:none", "nothing is downloaded"), ("keras:pipe.onnx", "pipe, device or socket"),
+    ("ok.onnx --size 640", "--size"), ("ok.onnx --size ²x²", "--size"), ("ok.onnx --size 1x99999999999", "--size"),
+    ("ok.onnx --size 300x200", "384x224"), ("ok.onnx --arg x", "--arg"), ("ok.onnx --arg a=2001-99-99", "source_args"),
+    ("ok.onnx --target moon", "--target"), ("ok.onnx --task dance", "task"), ("ok.onnx --head nope", "head"),
+    ("ok.onnx --engine nope", "engine.kind"), ("ok.onnx --precision fp64", "engine.precision"),
+    ("ok.onnx --score nan", "limits.score"), ("ok.onnx --batch 99999999999", "engine.batch"),
+    ("ok.onnx --name ../x", "name"), ("ok.onnx --branch nope", "branch is given"),
+    ("ok.onnx --labels none.txt", "none.txt"), ("ok.onnx --labels pipe.onnx", "--labels"),
+    ("ok.onnx --labels /dev/zero", "--labels"), ("ok.onnx --labels huge.txt", "huge.txt"),
+    ("ok.onnx --labels two.txt", "2 labels"), ("ok.onnx --labels binary.txt", "binary.txt"),
+    ("ok.onnx --images none", "none"), ("ok.onnx --images nothing", "nothing"), ("ok.onnx --images bad", "bad"),
+    ("ok.onnx --precision int8 --calibration none", "none"), ("ok.onnx --precision int8 --calibration bad", "bad"),
+    ("ok.onnx --no-proof --write-card /none/x.yaml", "/none/x.yaml"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "words"), _REFUSED)
+def test_garbage_is_refused_in_words_and_nothing_is_written(
+    attacker: Attacker, garbage: Path, arguments: str, words: str
+) -> None:
+    done = attacker.build(garbage, *arguments.split(), "--repository", "made")
+    assert done.status not in (0, 70), done.output
+    assert done.status > 0
+    assert "Traceback" not in done.output
+    assert words in done.output
+    assert len(done.output) < 2000
+    assert not (garbage / "made").exists()
+    assert not list(garbage.glob(".sightline*"))
+    assert not (garbage / "PWNED").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "source", "extra"),
+    [
+        ("torch", "torchvision:resnet18", "sightline["),
+        ("timm", "timm:resnet18", "sightline[timm]"),
+        ("transformers", "huggingface:hub", "sightline[huggingface]"),
+        ("ultralytics", "ultralytics:yolo11n.yaml", "sightline[ultralytics]"),
+        ("tensorflow", "keras:ok.onnx", "sightline[keras]"),
+        ("openvino", "ok.onnx", "sightline[build]"),
+    ],
+)
+def test_a_framework_that_is_missing_is_named_with_its_extra(
+    attacker: Attacker, garbage: Path, missing: str, source: str, extra: str
+) -> None:
+    if source == "huggingface:hub":
+        (garbage / "hub").mkdir(exist_ok=True)
+        (garbage / "hub" / "config.json").write_text('{"model_type": "vit"}')
+    done = attacker.build(garbage, source, "--repository", "made", missing=[missing])
+    assert done.status == 1, done.output
+    assert extra in done.error
+    assert not (garbage / "made").exists()

@@ -25,6 +25,7 @@ from sightline.errors import BuildError, CardError, MissingDependencyError, Mode
 
 MOST_ERROR = 1e-3  # largest difference of an output, as a share of its spread
 _PACKAGES = ("tensorflow", "keras", "tf2onnx")
+_LEAST_SPREAD = 1e-3
 _PICTURES = 2
 _MAX_FILES = 10_000
 
@@ -77,6 +78,10 @@ def _path_of(card: ModelCard) -> Path:
         raise CardError("weights belong to sources that name an architecture; a Keras file has its own")
     if not path.exists():
         raise ModelFileError(f"model file {path} does not exist; check the path or the card's 'source'")
+    if not path.is_dir() and not path.is_file():
+        raise ModelFileError(
+            f"{path} is a pipe, device or socket; a Keras source is a file or a SavedModel's folder"
+        )
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         raise ModelFileError(f"{path} is a folder without saved_model.pb; name the SavedModel's own folder")
     return path.resolve()
@@ -136,7 +141,9 @@ def _compare(content: bytes, channels_last: bool, reference: Any, spec: InputSpe
             raise BuildError(
                 f"output {number} of the Keras model has values that are not finite; check its weights"
             )
-        spread = float(want.max() - want.min()) or float(np.abs(want).max()) or 1.0
+        largest = float(np.abs(want).max())
+        # An untrained classifier gives nearly the same everywhere: below this its spread is float32's own rounding.
+        spread = max(float(want.max() - want.min()), _LEAST_SPREAD * largest) or 1.0
         error = float(np.abs(have - want).max()) / spread
         if not error <= MOST_ERROR:
             raise BuildError(

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from sightline.builders.engines.manifest import EngineKey
 from sightline.builders.engines.store import EngineStore, NewEngine
-from sightline.builders.records.show import size_text
+from sightline.builders.records import BuildRecord
+from sightline.builders.records.show import print_list, size_text
 from sightline.builders.repository import public_number, versions
 from sightline.card import load_card
 from sightline.cli import app
@@ -80,6 +81,30 @@ def test_list_fits_100_columns_and_tells_what_clients_get(repository: Path) -> N
         (1, "retired", False),
         (2, "public", False),
     ]
+
+
+def test_a_long_name_does_not_hide_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    proof = {
+        "passed": False,
+        "measures": [{"name": "tensor_error", "value": 0.0}, {"name": "map", "value": 0.5}],
+    }
+    record = BuildRecord(
+        id="0", name="n" * 64, number=12345, status="refused", target="local", built="2026-01-01T00:00:00+00:00",
+        built_by="ann", sightline="0.1.0", card={}, source={}, metrics={"proof": proof}, sizes={"version": 9_000_000},
+        engine={"kind": "onnxruntime", "precision": "fp16", "version": "1.2.3"},
+    )  # fmt: skip
+    print_list([record], {})
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    for words in (
+        "refused",
+        "2026-01-01 00:00",
+        "ann",
+        "onnxruntime fp16 (1.2.3)",
+        "failed, map 0.500",
+        "9.0 MB",
+    ):
+        assert words in shown
 
 
 def test_show_tells_everything_of_a_version(repository: Path) -> None:

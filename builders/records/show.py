@@ -20,7 +20,12 @@ def print_list(records: Sequence[BuildRecord], served: Mapping[str, int | None])
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("version", "status", "built", "by", "engine", "proof", "size"):
-        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column != "proof")
+        table.add_column(
+            column,
+            justify="right" if column == "size" else "left",
+            no_wrap=column != "version",
+            overflow="fold",
+        )
     for record in records:
         is_served = served.get(record.name) == record.number and record.status not in ("refused", "removed")
         table.add_row(
@@ -118,12 +123,13 @@ def _training(record: BuildRecord) -> Values:
 
 
 def _proof(record: BuildRecord) -> str:
+    """The verdict and the last measure, which is that of the task."""
     proof = record.metrics.get("proof", {})
     if not proof:
         return "none"
-    measures = proof.get("measures", ())
-    shown = ", ".join(f"{measure.get('what')} {_number(measure.get('value'))}" for measure in measures[-2:])
-    return shown if proof.get("passed") else f"failed: {shown}"
+    verdict = "passed" if proof.get("passed") else "failed"
+    last = next(iter(reversed(proof.get("measures", ()))), None)
+    return f"{verdict}, {last.get('name')} {_number(last.get('value'))}" if last else verdict
 
 
 def _engine(record: BuildRecord) -> str:

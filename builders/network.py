@@ -16,7 +16,7 @@ from sightline.builders.heads import HeadPlan, OutputInfo, evidence_from_onnx, p
 from sightline.builders.onnx_source import OnnxSource, shape_text
 from sightline.builders.stages.cpu_engine import import_openvino
 from sightline.builders.stages.wire import raw_name
-from sightline.errors import BuildError, ModelFileError
+from sightline.errors import BuildError, CardError, ModelFileError
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
@@ -47,6 +47,7 @@ def canonical_network(source: OnnxSource, card: ModelCard) -> CanonicalNetwork:
     import onnx
 
     _check_size(source, card)
+    _check_levels(source, card)
     model = onnx.load_from_string(source.content)
     outputs = _outputs_for_one_image(source, card, model)
     plan = plan_head(
@@ -76,6 +77,14 @@ def _check_size(source: OnnxSource, card: ModelCard) -> None:
         raise BuildError(
             f"the input size is {width}x{height}; the network takes {source.size[0]}x{source.size[1]} only. "
             f"Set the card's input.size to [{source.size[0]}, {source.size[1]}], or leave --size out"
+        )
+
+
+def _check_levels(source: OnnxSource, card: ModelCard) -> None:
+    if source.takes_bytes and (any(card.input.mean) or set(card.input.std) != {1.0}):
+        raise CardError(
+            f"input.mean is {list(card.input.mean)} and input.std {list(card.input.std)}; the network's input "
+            f"'{source.input.name}' is UINT8 and takes levels 0..255 as they are: set mean to 0 and std to 1"
         )
 
 
@@ -141,7 +150,8 @@ def _set_apart(graph: GraphProto) -> None:
 
 def _new_input(model: ModelProto, source: OnnxSource, card: ModelCard) -> None:
     """TENSOR in place of the source's input: transposed and converted where the source wants that."""
-    from onnx import TensorProto, helper
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
 
     width, height = card.input.size
     old = f"{_OWN}{source.input.name}"
@@ -150,8 +160,14 @@ def _new_input(model: ModelProto, source: OnnxSource, card: ModelCard) -> None:
     if source.input.element == "FLOAT16":
         nodes.append(helper.make_node("Cast", [current], [f"{INPUT}/half"], to=TensorProto.FLOAT16))
         current = f"{INPUT}/half"
-    elif source.input.element == "UINT8":
-        nodes.append(helper.make_node("Cast", [current], [f"{INPUT}/bytes"], to=TensorProto.UINT8))
+    elif source.takes_bytes:
+        ends = [numpy_helper.from_array(np.float32(level), f"{INPUT}/{level}") for level in (0, 255)]
+        model.graph.initializer.extend(ends)
+        nodes += [
+            helper.make_node("Round", [current], [f"{INPUT}/whole"]),
+            helper.make_node("Clip", [f"{INPUT}/whole", *(end.name for end in ends)], [f"{INPUT}/level"]),
+            helper.make_node("Cast", [f"{INPUT}/level"], [f"{INPUT}/bytes"], to=TensorProto.UINT8),
+        ]
         current = f"{INPUT}/bytes"
     if source.layout == "NHWC":
         nodes.append(helper.make_node("Transpose", [current], [f"{INPUT}/last"], perm=[0, 2, 3, 1]))

@@ -330,6 +330,9 @@ def _with_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     source = values.get("source")
     if isinstance(source, (str, Path)) and str(source).partition(":")[0] not in SOURCE_SCHEMES:
         values["source"] = str(folder / source)
+    for scheme in ("keras", "huggingface"):
+        if isinstance(source, str) and source.startswith(f"{scheme}:"):
+            values["source"] = f"{scheme}:{folder / source.partition(':')[2]}"
     if isinstance(values.get("weights"), (str, Path)):
         values["weights"] = folder / values["weights"]
     for group, name in (("calibration", "images"), ("proof", "images"), ("head", "anchors")):

@@ -215,6 +215,7 @@ def test_an_embedder_on_a_frozen_backbone_learns_from_vectors(pictures: Path, tm
     from sightline.builders.train import own
     from sightline.builders.train.embed import AUGMENT, EmbedTask
     from sightline.builders.train.embedder import PooledTrunk, VectorStore
+    from sightline.builders.train.export import onnx_from_module
     from sightline.builders.train.network import StreetDetector
 
     torch.manual_seed(0)
@@ -222,7 +223,7 @@ def test_an_embedder_on_a_frozen_backbone_learns_from_vectors(pictures: Path, tm
     folders = own.class_folders(pictures / "classes")
     data = own.labelled(folders, np.arange(len(folders.paths)), (96, 96), "stretch")
     told: list[int] = []
-    trunk = PooledTrunk(detector)
+    trunk = PooledTrunk(detector, (96, 96))
     stores = [
         VectorStore(tmp_path / "v", trunk, data, 2, AUGMENT, lambda done, _: told.append(done)) for _ in "ab"
     ]
@@ -241,6 +242,8 @@ def test_an_embedder_on_a_frozen_backbone_learns_from_vectors(pictures: Path, tm
     assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
     assert set(task.evaluate(trainer.average.eval(), torch.device("cpu"))) == {"recall@1", "mAP"}
     embedder: Any = trainer.average.embedder
+    onnx_from_module(embedder, tmp_path / "model.onnx", (96, 96), ("embedding",))
+    assert OnnxNetwork(tmp_path / "model.onnx")(np.zeros((2, 3, 96, 96), np.float32)).shape == (2, 128)
     with torch.no_grad():
         assert embedder(torch.rand(2, 3, 96, 96)).norm(dim=1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
 

@@ -24,12 +24,15 @@ _MIDDLE = 160
 
 
 class PooledTrunk(nn.Module):
-    """images (N, 3, H, W) float 0..1 -> (N, V): the means of each level of a backbone over the cells of a 3x3 grid."""
+    """images (N, 3, H, W) float 0..1, of size (width, height) -> (N, V): means of each level of a backbone over the
+    cells of a 3x3 grid."""
 
-    def __init__(self, detector: StreetDetector) -> None:
+    def __init__(self, detector: StreetDetector, size: tuple[int, int]) -> None:
         super().__init__()
         ours = copy.deepcopy(detector)
         self.stages = nn.ModuleList([ours.stem, ours.stage8, ours.stage16, ours.stage32])
+        # numbers, not shapes read while running: a pooling window must be constant in ONNX
+        self._cells = [(max(size[1] // s // _GRID, 1), max(size[0] // s // _GRID, 1)) for s in (4, 8, 16, 32)]
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> PooledTrunk:
@@ -38,9 +41,8 @@ class PooledTrunk(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         parts, level = [], images
-        for stage in self.stages:
+        for stage, cell in zip(self.stages, self._cells, strict=True):
             level = stage(level)
-            cell = (max(level.shape[2] // _GRID, 1), max(level.shape[3] // _GRID, 1))
             parts.append(functional.avg_pool2d(level, cell).flatten(1))
         return torch.cat(parts, 1)
 
@@ -50,7 +52,7 @@ class BackboneEmbedder(nn.Module):
 
     def __init__(self, detector: StreetDetector, size: tuple[int, int], dimensions: int = 128) -> None:
         super().__init__()
-        self.trunk = PooledTrunk(detector)
+        self.trunk = PooledTrunk(detector, size)
         with torch.no_grad():
             values = self.trunk(torch.zeros(1, 3, size[1], size[0])).shape[1]
         self.head = nn.Sequential(

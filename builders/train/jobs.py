@@ -112,7 +112,7 @@ def train_embed(
         scenes = _MEASURED_SCENES if data is None and plans is None else 0
         first = start if data is not None or start else _shipped_detector()
         begin = detector_from_onnx(first) if first else None
-        stores = _vectors(work, begin, train, held, lines) if begin is not None else None
+        stores = _vectors(work, begin, train, held, size, lines) if begin is not None else None
         task = EmbedTask(train, held, size=network_size(size) if begin else size, start=begin, stores=stores)
         origin = {**origin, **_beginning(first, stores is not None)}
         usual = options.batch or USUAL["embed"].batch
@@ -278,13 +278,13 @@ def _stores(
 
 
 def _vectors(
-    work: Path, detector: Any, train: Any, held: Any, lines: Lines
+    work: Path, detector: Any, train: Any, held: Any, size: Size, lines: Lines
 ) -> tuple[VectorStore, VectorStore]:
     """What the detector's backbone makes of the training pictures, in several looks, and of the held-out ones."""
     from sightline.builders.train.embed import AUGMENT
     from sightline.builders.train.embedder import PooledTrunk, VectorStore
 
-    trunk = PooledTrunk(detector)
+    trunk = PooledTrunk(detector, size)
     return (
         VectorStore(
             work / "vectors_train", trunk, train, _LOOKS, AUGMENT, lines.counting("vectors for training")

@@ -50,6 +50,9 @@ def curves(history: History, score_name: str, size: tuple[int, int]) -> np.ndarr
         if line:
             fixed = np.array(line).round().astype(np.int32).reshape(-1, 1, 2)
             cv2.polylines(image, [fixed], False, colour, 2, cv2.LINE_AA)
+            if len(line) <= 20:
+                for x, y in fixed[:, 0].tolist():
+                    cv2.circle(image, (x, y), 4, colour, -1, cv2.LINE_AA)
     write_text(image, "training loss", (left, 24), _LOSS)
     write_text(image, f"held-out {score_name}", (left + 150, 24), _SCORE)
     return image

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,9 +60,13 @@ class Loader:
         with pytest.raises(InferenceServerException) as error:
             self(model)
         assert not self._client.is_model_ready(model)
-        log = self._server.log_path.read_text(encoding="utf-8", errors="replace")
-        said = [line for line in log.splitlines() if f"'{model}'" in line]
-        return "\n".join([str(error.value), *said])
+        answer, said = str(error.value), list[str]()
+        deadline = time.monotonic() + 20
+        while "failed to poll" in answer and not said and time.monotonic() < deadline:
+            log = self._server.log_path.read_text(encoding="utf-8", errors="replace")
+            said = [line for line in log.splitlines() if f"'{model}'" in line]
+            time.sleep(0.05)
+        return "\n".join([answer, *said])
 
     def close(self) -> None:
         self._client.close()

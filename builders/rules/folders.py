@@ -41,7 +41,7 @@ class ModelFolder:
     @property
     def is_ensemble(self) -> bool:
         """Whether it is made of steps."""
-        return self.config.platform == ENSEMBLE or self.config.HasField("ensemble_scheduling")
+        return bool(self.config.platform == ENSEMBLE or self.config.HasField("ensemble_scheduling"))
 
     @property
     def backend(self) -> str:

@@ -80,10 +80,13 @@ def encoded_picture() -> bytes:
 
 
 class Asking:
-    """Threads that ask for files and for raw frames without pause; counts by answer, and what failed."""
+    """Threads that ask for files and for raw frames; counts by answer, and what failed.
 
-    def __init__(self, address: str) -> None:
-        self._address, self._stop = address, threading.Event()
+    pause_seconds: between two requests of a thread, where the processor is needed for something else.
+    """
+
+    def __init__(self, address: str, pause_seconds: float = 0.0) -> None:
+        self._address, self._stop, self._pause_seconds = address, threading.Event(), pause_seconds
         self.answers: dict[Answer, int] = {}
         self.errors: list[str] = []
         images = (encoded_picture(), PICTURE)
@@ -114,6 +117,8 @@ class Asking:
                     self.answers[answer] = self.answers.get(answer, 0) + 1
                 except Exception as error:  # every kind of failure counts
                     self.errors.append(f"{type(error).__name__}: {error}")
+                if self._pause_seconds:
+                    time.sleep(self._pause_seconds)
 
 
 @contextmanager

@@ -31,8 +31,9 @@ from sightline.errors import BuildError
 from sightline.naming import STAGE_NAME
 from tests.records_parts import NAME, PICTURE, Answer, Asking, answer_of, build, encoded_picture, wait_until
 
-SWITCHES = 12
+SWITCHES = 10
 KILLS = 10
+PAUSE_SECONDS = 0.01
 BROKEN = 3
 GOES_ON = r"version 3 of toy does not load; version 1 is public and goes on: .*toy_v3_network"
 
@@ -236,7 +237,7 @@ def test_killed_promotions_leave_a_repository_that_tells_the_truth(
 ) -> None:
     chance = random.Random(4)
     switch_version(repository, NAME, 1)
-    with Asking(server.grpc_address) as asking, Client(server.grpc_address) as client:
+    with Asking(server.grpc_address, PAUSE_SECONDS) as asking, Client(server.grpc_address) as client:
         began = time.monotonic()
         promoter.start(2)
         assert promoter.wait() == 0

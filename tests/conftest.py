@@ -29,6 +29,7 @@ def _own_runtime_folder() -> Iterator[None]:
     """Tests neither see nor disturb servers that the user runs."""
     folder = tempfile.mkdtemp(prefix="sightline-tests-")
     os.environ["SIGHTLINE_RUNTIME_DIR"] = folder
+    os.environ.pop("SIGHTLINE_RECORDS", None)
     yield
     shutil.rmtree(folder, ignore_errors=True)
 

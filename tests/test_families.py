@@ -104,7 +104,7 @@ FAMILIES: dict[str, tuple[Make, str, dict[str, Any]]] = {
     "mask r-cnn": (
         named("torchvision:maskrcnn_resnet50_fpn"),
         "segment",
-        {"source_args": RCNN, "limits": BEST},
+        {"source_args": RCNN, "limits": BEST, "labels": classes(3)},
     ),
     "segformer": (huggingface_segformer, "semantic", {}),
     "deeplab": (named("torchvision:deeplabv3_mobilenet_v3_large"), "semantic", {"source_args": FIVE}),

@@ -283,11 +283,17 @@ def only_build(repository: Path, name: str) -> Iterator[None]:
 
 
 def check_source(card: ModelCard) -> None:
-    """Raise ModelFileError for a file that is missing, or that would be read for ever, before anything is made."""
+    """Raise ModelFileError for a path that is missing, or that would be read for ever, before anything is made."""
     if card.scheme == "file":
         check_plain(card.source_path, "source")
-    if card.weights is not None:
-        check_plain(card.weights, "weights")
+    paths = {
+        "weights": card.weights,
+        "calibration.images": card.calibration.images,
+        "proof.images": card.proof.images,
+    }
+    for field_name, path in paths.items():
+        if path is not None:
+            check_plain(path, field_name)
 
 
 def check_onnx_fields(card: ModelCard) -> None:

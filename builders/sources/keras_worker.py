@@ -20,7 +20,8 @@ _REASON_CHARACTERS = 500
 
 def main() -> None:
     """Answer messages until the builder closes the pipe."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    builder = int(sys.argv[1])  # not getppid(): it may have been killed while Python started
+    threading.Thread(target=_end_with, args=(builder,), daemon=True).start()
     requests, answers = _pipes()
     originals: list[Any] = []
     while True:

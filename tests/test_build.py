@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 
 from sightline.builders import BuildReport, card_from_onnx, open_onnx, repository_from_card
 from sightline.builders import repository as writing
-from sightline.builders.build import only_build
+from sightline.builders.build import Choices, Progress, only_build
 from sightline.builders.cards import name_from_path
 from sightline.builders.engines.cpu import compare
 from sightline.builders.entries.context import EntryContext
@@ -43,6 +43,7 @@ from tests.onnx_models import planted, with_external_data, yolov8_like
 
 NAMES = tuple(f"thing {index}" for index in range(11))
 PUBLIC = ("", "_frames")
+RECORDS = ".sightline-records.db"
 STAGES = ("_v1_decode", "_v1_letterbox", "_v1_network", "_v1_postprocess")
 
 
@@ -52,8 +53,9 @@ def card(source: Path, **values: Any) -> ModelCard:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """All files below the folder, temporary ones included."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """All files below the folder, temporary ones included; not the records, which remember every build."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(RECORDS)]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -388,7 +390,7 @@ def test_promoting_an_older_version_restores_its_public_files(model: Path, targe
 def test_a_version_that_is_not_published_changes_nothing_for_clients(model: Path, target: Path) -> None:
     repository_from_card(card(model), target)
     before = {name: content for name, content in snapshot(target).items() if not re.match(r"toy_v\d", name)}
-    report = repository_from_card(card(model, limits={"score": 0.9}), target, publish=False)
+    report = repository_from_card(card(model, limits={"score": 0.9}), target, Choices(publish=False))
     assert (report.number, report.public) == (2, False)
     assert before == {
         name: content for name, content in snapshot(target).items() if not re.match(r"toy_v\d", name)
@@ -465,7 +467,7 @@ def test_a_failure_while_a_version_is_made_public_keeps_the_one_before(
     model: Path, target: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
 ) -> None:
     repository_from_card(card(model), target)
-    repository_from_card(card(model, limits={"score": 0.9}), target, publish=False)
+    repository_from_card(card(model, limits={"score": 0.9}), target, Choices(publish=False))
     before = snapshot(target)
     calls, replace = [0], writing._replace_file
 
@@ -548,8 +550,13 @@ def test_a_repository_that_may_not_be_written(model: Path, tmp_path: Path) -> No
 
 def test_progress_names_each_step_once(model: Path, target: Path) -> None:
     steps: list[str] = []
-    repository_from_card(card(model), target, progress=steps.append)
-    assert steps == ["check", "convert", "engine", "write", "publish"]
+
+    class Steps(Progress):
+        def step(self, name: Any) -> None:
+            steps.append(name)
+
+    repository_from_card(card(model), target, progress=Steps())
+    assert steps == ["check", "export", "convert", "engine", "write", "publish"]
 
 
 # ---------------------------------------------------------------- cards out of exports, and the command

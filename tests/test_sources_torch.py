@@ -256,13 +256,13 @@ def _check_detections(found: Any, own: Mapping[str, Any]) -> None:
     count = len(own["scores"])
     assert count == len(found.scores) > 5
     assert np.allclose(found.scores, own["scores"].numpy(), atol=1e-4)
-    order = np.lexsort((found.boxes[:, 0], found.classes, -np.round(found.scores, 4)))
-    boxes, labels = own["boxes"].numpy(), own["labels"].numpy() - 1
-    theirs = np.lexsort((boxes[:, 0], labels, -np.round(own["scores"].numpy(), 4)))
-    same = np.all(np.abs(found.boxes[order] - boxes[theirs]) < 0.05, axis=1) & (
-        found.classes[order] == labels[theirs]
+    labels, scores, boxes = own["labels"].numpy() - 1, own["scores"].numpy(), own["boxes"].numpy()
+    pairs = (
+        (found.classes[:, None] == labels)
+        & (np.abs(found.scores[:, None] - scores) < 1e-4)
+        & (np.abs(found.boxes[:, None] - boxes).max(-1) < 0.05)
     )
-    assert same.mean() > 0.9
+    assert pairs.any(1).mean() > 0.9  # the last ones may be others: their scores are nearly equal
 
 
 @pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn"])

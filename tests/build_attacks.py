@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """`sightline build` run again and again from one process that has all imports behind it.
 
-`python build_attacks.py` reads a JSON object a line from standard input: arguments, folder (the working folder), limit
-(bytes of a file at most, 0 for none), missing (packages that cannot be imported). Each is a real run of the command in a
+`python build_attacks.py` reads a JSON object a line from standard input: arguments, folder (the working folder), full_at
+(the mark from which on the disk is full), missing (packages that cannot be imported). Each is a real run of the command in a
 forked process. It answers with lines: "pid NUMBER", "mark STEP", "mark STEP: PART", and at the end "end STATUS OUTPUT"
 as JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import signal
 import sys
-import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+_PIPE_BYTES = 1 << 16
+_FULL_BYTES = 16
 
 
 def main() -> None:
@@ -33,14 +36,18 @@ def main() -> None:
     _quick_choice()
     for line in sys.stdin:
         order = json.loads(line)
-        output = tempfile.TemporaryFile()  # noqa: SIM115 - read below
+        reading, output = os.pipe()  # no file: a limit on the size of files would meet it as well
+        text = ""
         pid = os.fork()
         if pid == 0:
             _child(order, output)
         _tell(f"pid {pid}")
+        os.close(output)
         _, status = os.waitpid(pid, 0)
-        output.seek(0)
-        text = output.read().decode(errors="replace")
+        os.set_blocking(reading, False)
+        with contextlib.suppress(BlockingIOError):
+            text = os.read(reading, _PIPE_BYTES).decode(errors="replace")
+        os.close(reading)
         _tell("end " + json.dumps([os.waitstatus_to_exitcode(status), text]))
 
 
@@ -57,21 +64,18 @@ def _quick_choice() -> None:
     choice.dali_version = lambda: None
 
 
-def _child(order: dict[str, Any], output: IO[bytes]) -> None:
+def _child(order: dict[str, Any], output: int) -> None:
     marks = os.dup(1)
     os.setsid()
-    os.dup2(output.fileno(), 1)
-    os.dup2(output.fileno(), 2)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     os.chdir(order["folder"])
     os.environ["XDG_CACHE_HOME"] = order["folder"]
     for name in order.get("missing", ()):
         for loaded in [key for key in sys.modules if key.partition(".")[0] == name]:
             del sys.modules[loaded]
         sys.modules[name] = None  # type: ignore[assignment]
-    if order.get("limit"):
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
-    _mark_steps(marks)
+    _mark_steps(marks, order.get("full_at", ""))
     sys.argv = ["sightline", "build", *order["arguments"]]
     status = 70
     try:
@@ -94,19 +98,25 @@ def _child(order: dict[str, Any], output: IO[bytes]) -> None:
         os._exit(status)
 
 
-def _mark_steps(marks: int) -> None:
-    """Tell which step a build is in, and nothing else."""
+def _mark_steps(marks: int, full_at: str) -> None:
+    """Tell which step a build is in. full_at: from this mark on no file gets more than a few bytes, as on a full disk."""
     from sightline.builders.build_show import BuildProgress
 
     step, part, current = BuildProgress.step, BuildProgress.part, [""]
 
+    def tell(text: str) -> None:
+        os.write(marks, f"mark {text}\n".encode())
+        if full_at and text.startswith(full_at):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (_FULL_BYTES, _FULL_BYTES))
+
     def marked_step(self: BuildProgress, name: Any) -> None:
         current[0] = name
-        os.write(marks, f"mark {name}\n".encode())
+        tell(name)
         step(self, name)
 
     def marked_part(self: BuildProgress, what: str, done: int, total: int) -> None:
-        os.write(marks, f"mark {current[0]}: {what} {done}\n".encode())
+        tell(f"{current[0]}: {what} {done}")
         part(self, what, done, total)
 
     BuildProgress.step = marked_step  # type: ignore[method-assign]

@@ -189,7 +189,10 @@ def _manifest(
     }
     source, built = facts.source, facts.built
     said = context.card.source if context.card.scheme != "file" else context.card.source_path.name
-    card = context.card.model_copy(update={"source": said, "labels": context.labels})
+    head = context.card.head
+    if head is not None and anchors_content(context):
+        head = head.model_copy(update={"anchors": Path(ANCHORS_FILE)})
+    card = context.card.model_copy(update={"source": said, "labels": context.labels, "head": head})
     return {
         "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "card": card.model_dump(mode="json"),

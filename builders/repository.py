@@ -53,7 +53,8 @@ def staging_folder(repository: Path) -> Iterator[Path]:
     try:
         repository.mkdir(parents=True, exist_ok=True)
         parent = _staging_parent(repository.resolve())
-        _sweep(parent)
+        for place in {parent, repository.resolve()}:
+            _sweep(place)
         folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING_PREFIX}{os.getpid()}-", dir=parent))
     except OSError as error:
         raise OutputError(f"the repository {repository} cannot be written: {error.strerror}") from error
@@ -193,8 +194,9 @@ def make_public(repository: Path, name: str, number: int) -> int | None:
                 _switch(folder / model, repository / model, number)
         except OSError as error:
             _switch_back(repository, name, before)
+            stays = f"version {before} stays" if before is not None else "no version is public"
             raise OutputError(
-                f"version {number} of {name} cannot be made public in {repository}: {error.strerror}; version {before} stays"
+                f"version {number} of {name} cannot be made public in {repository}: {_words(error)}; {stays}"
             ) from error
         _flush_folder(repository)
     return before
@@ -222,9 +224,12 @@ def _switch(new: Path, place: Path, number: int) -> None:
     if not place.exists():
         partial = place.with_name(f"{_STAGING_PREFIX}{os.getpid()}-{place.name}")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(new, partial)
-        _flush_tree(partial)
-        _move(partial, place)
+        try:
+            shutil.copytree(new, partial)
+            _flush_tree(partial)
+            _move(partial, place)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
         return
     (place / str(number)).mkdir(exist_ok=True)
     files = sorted((path for path in new.iterdir() if path.is_file()), key=lambda path: path.name == CONFIG)
@@ -289,9 +294,16 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _reason(error: OSError, staging: Path) -> str:
     """The system's words, with the place where that is not our own staging folder."""
-    words = error.strerror or str(error)
+    words = _words(error)
     place = str(error.filename or "")
     return words if not place or place.startswith(str(staging)) else f"{words}: {place}"
+
+
+def _words(error: OSError) -> str:
+    """The system's words; a copy of a folder tells them for its first file."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)
 
 
 def _staging_parent(repository: Path) -> Path:

@@ -173,10 +173,10 @@ def _new_input(model: ModelProto, source: OnnxSource, card: ModelCard) -> None:
         nodes.append(helper.make_node("Transpose", [current], [f"{INPUT}/last"], perm=[0, 2, 3, 1]))
         current = f"{INPUT}/last"
     nodes.append(helper.make_node("Identity", [current], [old], name=f"{INPUT}/old"))
-    kept = [value for value in model.graph.input if value.name != old]
+    kept = [given for given in model.graph.input if given.name != old]
     batch = source.input.dims[0]
     value = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch or "N", 3, height, width])
-    _replace(model.graph.input, [value, *(v for v in kept if v.name != INPUT)])
+    _replace(model.graph.input, [value, *(other for other in kept if other.name != INPUT)])
     _replace(model.graph.node, [*nodes, *model.graph.node])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.builders.proof.measures import with_area
 from sightline.builders.proof.served_side import ServedSide
 from sightline.builders.proof.source_side import SourceAnswer, SourceSide, canonical_run
 from sightline.builders.proof.subject import ProofSubject, StageDrift
@@ -109,7 +110,7 @@ def _other_share(wanted: Result, got: Result) -> float:
     if isinstance(wanted, Embedding) and isinstance(got, Embedding):
         return 1.0 - wanted.cosine(got)
     if isinstance(wanted, Detections) and isinstance(got, Detections):
-        return _other_objects(wanted, got)
+        return _other_objects(with_area(wanted), with_area(got))
     return 1.0
 
 

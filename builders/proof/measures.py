@@ -133,10 +133,22 @@ def _cosine(card: ModelCard, pairs: Sequence[Pair]) -> list[Measure]:
     return [Measure("cosine", "smallest cosine to the source", value, card.proof.cosine, True, len(cosines))]
 
 
+def with_area(found: Detections) -> Detections:
+    """Without the boxes that have none, as untrained networks make them: they overlap with nothing, not even themselves."""
+    x1, y1, x2, y2 = found.boxes.T
+    keep = (x2 > x1) & (y2 > y1)
+    masks = (
+        None if found.masks is None else tuple(m for m, kept in zip(found.masks, keep, strict=True) if kept)
+    )
+    return Detections(
+        found.boxes[keep], found.scores[keep], found.classes[keep], found.labels, masks, found.size
+    )
+
+
 def _boxes(result: Result | None) -> Detections:
     if not isinstance(result, Detections):
         raise TypeError(f"detections are compared, not {type(result).__name__}")
-    return result
+    return with_area(result)
 
 
 def _of(found: Detections, kind: int) -> Detections:

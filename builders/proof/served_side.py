@@ -84,13 +84,15 @@ class ServedSide:
     def decode(self, picture: NDArray[np.uint8]) -> Floats:
         """TENSOR of the stage for files, without the batch."""
         image = np.frombuffer(png(picture), np.uint8)[None]
-        return self._ask("decode", {"IMAGE": image}, ("TENSOR",))[0][0]
+        tensor: Floats = self._ask("decode", {"IMAGE": image}, ("TENSOR",))[0][0]
+        return tensor
 
     def letterbox(self, picture: NDArray[np.uint8]) -> Floats:
         """TENSOR of the stage for raw frames, without the batch."""
         frame = Frame.from_rgb(picture)
         inputs = {"FRAME": frame.data.reshape(1, -1), "FRAME_INFO": frame.info.reshape(1, 4)}
-        return self._ask("letterbox", inputs, ("TENSOR",))[0][0]
+        tensor: Floats = self._ask("letterbox", inputs, ("TENSOR",))[0][0]
+        return tensor
 
     def network(self, tensor: Floats) -> tuple[Floats, ...]:
         """RAW, RAW_1, … of the engine for a tensor (3, h, w), without the batch."""

@@ -6,6 +6,7 @@
 PYTHON  ?= python3
 SECONDS ?=
 MINUTES ?= 70
+WORKERS ?= 2
 BIN     := .venv/bin
 
 .PHONY: help demo test lint types pytest train clean
@@ -36,7 +37,7 @@ types: .venv/.test
 	MYPYPATH=build/typing $(BIN)/mypy --cache-dir build/mypy -p sightline
 
 pytest: .venv/.test
-	$(BIN)/pytest --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(ARGS)
 
 train: .venv/.demo
 	$(BIN)/pip install --quiet --editable '.[train]'

@@ -17,6 +17,7 @@ from sightline.errors import CardError
 
 NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 MAX_CARD_BYTES = 1 << 20
+MAX_LABELS_BYTES = 16 << 20
 
 Task = Literal["classify", "detect", "segment", "semantic", "embed"]
 HeadKind = Literal[
@@ -301,8 +302,10 @@ class ModelCard(_Frozen):
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names from a text file, one a line, empty lines left out."""
+    """Class names from a text file of at most 16 MiB, one a line, empty lines left out."""
     try:
+        if not path.is_file() or path.stat().st_size > MAX_LABELS_BYTES:
+            raise CardError(f"labels file {path} must be a text file of at most {MAX_LABELS_BYTES >> 20} MiB")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"labels file {path} cannot be read: {error}") from error
@@ -345,6 +348,8 @@ def _with_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
 def load_card(path: Path) -> ModelCard:
     """Read a card file (safe YAML, at most 1 MiB). Raises CardError."""
     try:
+        if path.exists() and not path.is_file():
+            raise CardError(f"model card {path} is not a file")
         if path.stat().st_size > MAX_CARD_BYTES:
             raise CardError(f"{path} has more than {MAX_CARD_BYTES} bytes; a model card is a short text")
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=PlainLoader)
@@ -372,6 +377,8 @@ def _explain(error: ValidationError) -> list[str]:
         where = ".".join(str(part) for part in item["loc"]) or "card"
         if item["type"] == "extra_forbidden":
             lines.append(f"  {where}: unknown field; known are {', '.join(_known_fields(item['loc']))}")
+        elif not item["loc"]:
+            lines.append(f"  {item['msg'].removeprefix('Value error, ')}")
         elif item["type"] == "missing":
             lines.append(f"  {where}: missing")
         else:

@@ -104,7 +104,8 @@ def test_links_resolve(document: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["build", "serve", "doctor", "infer", "watch", "perf", "bench", "cameras", "train", "demo"]
+    "command",
+    ["build", "serve", "doctor", "models", "infer", "watch", "perf", "bench", "cameras", "train", "demo"],
 )
 def test_help_teaches(command: str) -> None:
     """Each command has help with an example."""
@@ -113,6 +114,24 @@ def test_help_teaches(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"sightline {command}" in done.stdout
+
+
+def shipped_rows() -> list[str]:
+    """The table of shipped models, from their records."""
+    held_out = {}
+    for name in ("sign_classify", "street_segment", "road_semantic", "street_embed"):
+        record = json.loads((ROOT / f"model_repository/{name}/record.json").read_text())
+        held_out[name] = record["held_out"], f"{record['onnx_bytes'] / 1e6:.1f} MB"
+    signs, segment, road, embed = (figures for figures, _ in held_out.values())
+    said = (
+        f"accuracy {signs['accuracy']:.2f} on {signs['pictures']} pictures of {len(signs['recall'])} signs",
+        f"mask mAP50 {segment['masks']['map50']:.2f}, box mAP50 {segment['boxes']['map50']:.2f} on "
+        f"{segment['masks']['frames']} frames",
+        f"mIoU {road['miou']:.2f}, pixel accuracy {road['pixel_accuracy']:.2f} on {road['frames']} frames",
+        f"recall@1 {embed['recall_at_1']:.2f} on hard portraits of {embed['identities']} identities, "
+        f"{embed['in_scenes']['recall_at_1']:.2f} in whole scenes",
+    )
+    return [f"{text} | {size} |" for text, (_, size) in zip(said, held_out.values(), strict=True)]
 
 
 def test_figures_are_the_measured_ones() -> None:
@@ -126,6 +145,7 @@ def test_figures_are_the_measured_ones() -> None:
     stages = json.loads((ROOT / "docs/stages.json").read_text())["rows"]
     p50 = {point["concurrency"]: point["p50_ms"] for point in perf["points"]}
     shown = [
+        *shipped_rows(),
         f"p50 {p50[4]:.0f} ms with four requests in flight; {p50[1]:.0f} ms for one alone",
         f"**Serving tax: {tax['ratio']:.2f} of the bare speed is left**",
         f"({statistics.median(tax['bare_frames_per_second']):.0f} frames/s, five rounds in turns, "

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import socket
@@ -41,7 +42,7 @@ from sightline.builders.version import (
 )
 from sightline.card import ModelCard
 from sightline.deploy.local.sweep import sweep_dead_runs
-from sightline.errors import BuildError, CardError
+from sightline.errors import BuildError, CardError, OutputError
 
 if TYPE_CHECKING:
     from sightline.builders.proof import Proof
@@ -88,6 +89,7 @@ class BuildReport:
 
     name: str
     number: int
+    target: Target
     repository: Path
     models: tuple[str, ...]
     labels: tuple[str, ...]
@@ -237,6 +239,7 @@ class _Build:
         return BuildReport(
             name=self._card.name,
             number=context.number,
+            target=context.target,
             repository=self._repository,
             models=context.public,
             labels=context.labels,
@@ -276,6 +279,10 @@ def only_build(repository: Path, name: str) -> Iterator[None]:
         try:
             claim.bind(f"\0sightline-build-{place}")
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise OutputError(
+                    f"no claim on the build of '{name}' can be made: {error.strerror}"
+                ) from error
             raise BuildError(
                 f"another build of '{name}' into {repository} is under way; wait until it is done, or choose another --name"
             ) from error

@@ -17,7 +17,7 @@ from sightline.builders.engines.cpu import Engine
 from sightline.builders.entries.context import Target
 from sightline.builders.network import CanonicalNetwork
 from sightline.card import ModelCard
-from sightline.errors import CardError
+from sightline.errors import BuildError, CardError
 
 Progress = Callable[[str, int, int], None]
 _KINDS: dict[Target, tuple[str, ...]] = {
@@ -72,6 +72,11 @@ def build_engine(
         count = None if quantized else min(card.calibration.samples, _CHECKED_ON)
         tensors = calibration_tensors(card, count=count, progress=progress)
         data = tensors.note
+    if kind == "tensorrt" and not network.open_batch and card.engine.batch[-1] > 1:
+        raise BuildError(
+            f"engine.batch is {list(card.engine.batch)}; the network takes one image at a time. "
+            "Set engine.batch to [1], or export the model again with an open batch"
+        )
     if kind == "tensorrt":
         return _tensorrt_request(network, card, folder, tensors, data, progress)
     if kind == "onnxruntime":

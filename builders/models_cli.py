@@ -214,7 +214,7 @@ def collect(
                 if not dry_run:
                     actions.remove(opened, one, number)
                 typer.echo(f"{verb} {one}:{number}, {size_text(size)}")
-    for what, size in _collect_engines(engine_days, dry_run):
+    for what, size in _collect_engines(engine_days, dry_run) if name is None else ():
         typer.echo(f"{verb} engine {what}, {size_text(size)}")
     typer.echo("done" if not dry_run else "nothing was changed")
 

@@ -161,7 +161,9 @@ def _new_input(model: ModelProto, source: OnnxSource, card: ModelCard) -> None:
         nodes.append(helper.make_node("Cast", [current], [f"{INPUT}/half"], to=TensorProto.FLOAT16))
         current = f"{INPUT}/half"
     elif source.takes_bytes:
-        ends = [numpy_helper.from_array(np.float32(level), f"{INPUT}/{level}") for level in (0, 255)]
+        ends = [
+            numpy_helper.from_array(np.array(level, np.float32), f"{INPUT}/{level}") for level in (0, 255)
+        ]
         model.graph.initializer.extend(ends)
         nodes += [
             helper.make_node("Round", [current], [f"{INPUT}/whole"]),
@@ -193,7 +195,9 @@ def _new_outputs(
         current = f"{raw}/float"
         model.graph.node.append(helper.make_node("Cast", [name], [current], to=TensorProto.FLOAT))
         if index == 0 and plan.shift:
-            model.graph.initializer.append(numpy_helper.from_array(np.float32(plan.shift), f"{raw}/shift"))
+            model.graph.initializer.append(
+                numpy_helper.from_array(np.array(plan.shift, np.float32), f"{raw}/shift")
+            )
             model.graph.node.append(helper.make_node("Add", [current, f"{raw}/shift"], [f"{raw}/shifted"]))
             current = f"{raw}/shifted"
         if plan.batched:

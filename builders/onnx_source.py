@@ -161,7 +161,7 @@ def _import_onnx() -> Any:
         import onnx
     except ImportError as error:
         raise MissingDependencyError(
-            "the package 'onnx' is not installed; run: pip install 'sightline[server]'"
+            "the package 'onnx' is not installed; run: pip install 'sightline[build]'"
         ) from error
     return onnx
 

@@ -204,11 +204,14 @@ def make_public(repository: Path, name: str, number: int) -> int | None:
 
 def remove_version(repository: Path, name: str, number: int) -> None:
     """Delete a version that is not public; the network's folder first: without it the others are leftovers."""
-    if public_number(repository, name) == number:
-        raise BuildError(f"version {number} of {name} is public; promote another one first")
     with _locked(repository):
+        if public_number(repository, name) == number:
+            raise BuildError(f"version {number} of {name} is public; promote another one first")
         for stage in sorted(STAGES, key=lambda stage: stage != "network"):
             shutil.rmtree(repository / stage_model(name, number, stage), ignore_errors=True)
+    left = repository / stage_model(name, number, "network")
+    if left.exists():
+        raise OutputError(f"version {number} of {name} cannot be removed: {left} may not be deleted")
 
 
 def remove_leftovers(repository: Path, name: str) -> None:

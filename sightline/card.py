@@ -174,7 +174,8 @@ class EngineSpec(_Frozen):
         default=None, ge=0, le=1, description="Orin: the DLA core; the rest falls back to the GPU"
     )
     response_cache: bool = Field(
-        default=False, description="answer repeated encoded images from Triton's cache"
+        default=False,
+        description="answer repeated encoded images from the cache of a server that has --cache-config",
     )
 
     @field_validator("batch")

@@ -144,7 +144,7 @@ def compare(answer: NDArray[Any], wanted: NDArray[Any], precision: str, folder: 
     difference = np.abs(answer - wanted) / scale
     worst, mean = float(difference.max(initial=0)), float(difference.mean()) if difference.size else 0.0
     allowed_worst, allowed_mean = TOLERANCE[precision]
-    if worst > allowed_worst or mean > allowed_mean:
+    if not (worst <= allowed_worst and mean <= allowed_mean):  # NaN is no agreement
         raise_if_disk_full(folder)
         raise BuildError(
             f"the engine's answers differ from the ONNX's by {worst:.2%} (mean {mean:.3%}) of the largest "

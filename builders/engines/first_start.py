@@ -39,7 +39,9 @@ from sightline.builders.engines.store_files import (
     sweep_partials,
 )
 from sightline.builders.engines.tensorrt_store import stored_engine
+from sightline.builders.repository import public_number
 from sightline.errors import MissingDependencyError, OutputError, SightlineError
+from sightline.naming import STAGE_NAME
 
 OK, FAILED, UNREADABLE, NO_TENSORRT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -49,11 +51,12 @@ def first_start(
 ) -> dict[str, str]:
     """Build and place all engines that are missing. Returns what was done, by request: kept, placed, built or failed: why.
 
-    models: only these; all where empty. Raises BuildError where a request cannot be read, MissingDependencyError.
+    models: only these; where empty all, but for versions that another one has replaced. Raises BuildError where a
+    request cannot be read, MissingDependencyError.
     """
     machine = this_machine()
     done: dict[str, str] = {}
-    requests = [one for one in find_requests(repository) if not models or one.folder.parent.name in models]
+    requests = [one for one in find_requests(repository) if _is_wanted(repository, one, models)]
     missing = {one.options.kind for one in requests} - set(machine.versions)
     if missing:
         raise MissingDependencyError(
@@ -69,6 +72,15 @@ def first_start(
             done[request.name] = f"failed: {error}"
             show.line(f"{request.name}: {error}")
     return done
+
+
+def _is_wanted(repository: Path, request: EngineRequest, models: Sequence[str]) -> bool:
+    """The named models; where none is named all but the stages of versions that are not public."""
+    model = request.folder.parent.name
+    stage = STAGE_NAME.fullmatch(model)
+    if models or stage is None:
+        return not models or model in models
+    return public_number(repository, stage["name"]) in (None, int(stage["number"]))
 
 
 def _provide(request: EngineRequest, store: EngineStore, machine: Machine, show: Show) -> str:

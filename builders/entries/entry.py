@@ -140,7 +140,7 @@ def _ensemble(context: EntryContext, name: str, front: Front) -> pb.ModelConfig:
         {**raw, **same("GEOMETRY"), ERROR.name: PICTURE_ERROR},
         same(*(answer.name for answer in answers), ERROR.name),
     )
-    if context.card.engine.response_cache:
+    if context.card.engine.response_cache and name == context.card.name:
         config.response_cache.enable = True
     config.parameters[PARAMETER].string_value = json.dumps(description(context))
     return config

@@ -33,11 +33,31 @@ class Pair:
     loose: Result | None = None
 
 
-def tensor_error(source: Sequence[Floats], served: Sequence[Floats]) -> float:
-    """Mean difference of one output over all pictures, as a share of its spread in the source."""
-    a, b = np.stack(source).astype(np.float64), np.stack(served).astype(np.float64)
-    spread = float(a.std())
-    return float(np.abs(a - b).mean() / spread) if spread > 0 else float(np.abs(a - b).max() > 0)
+@dataclass
+class TensorError:
+    """Mean difference of one output over all pictures, as a share of its spread in the source; keeps sums only."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    differences: float = 0.0
+
+    def add(self, source: Floats, served: Floats) -> None:
+        """One picture's output from both sides."""
+        values = source.astype(np.float64)
+        self.count += values.size
+        self.total += float(values.sum())
+        self.squares += float((values * values).sum())
+        self.differences += float(np.abs(values - served).sum())
+
+    @property
+    def value(self) -> float:
+        """Where the source is the same everywhere, any difference is whole."""
+        mean = self.total / max(self.count, 1)
+        variance = self.squares / max(self.count, 1) - mean * mean
+        if not variance > 1e-12 * max(mean * mean, 1e-12):
+            return float(self.differences > 0)
+        return float(self.differences / self.count / np.sqrt(variance))
 
 
 def agreement(card: ModelCard, pairs: Sequence[Pair]) -> list[Measure]:
@@ -64,13 +84,16 @@ def _best(result: Result) -> int:
 
 def _map(card: ModelCard, pairs: Sequence[Pair]) -> list[Measure]:
     """mAP50 with the source's detections as the truth."""
-    classes = {int(c) for pair in pairs for c in _boxes(pair.source).classes}
+    classes = {int(c) for pair in pairs for side in (pair.source, pair.served) for c in _boxes(side).classes}
     precisions, objects = [], 0
     for kind in sorted(classes):
         scores, verdicts, count = _verdicts(card, pairs, kind)
+        invented = int(((verdicts == 0) & (scores >= card.limits.score + border(card.limits.score))).sum())
         if count:
             precisions.append(average_precision(scores, verdicts, count))
-            objects += count
+        elif invented:
+            precisions.append(0.0)
+        objects += count or invented
     value = float(np.mean(precisions)) if precisions else 0.0
     return [Measure("map", "mAP50 against the source", value, card.proof.map, True, objects)]
 

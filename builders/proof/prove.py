@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightline.builders.calibration import PictureSource, calibration_pictures
 from sightline.builders.proof.drift import DriftMeter
-from sightline.builders.proof.measures import Pair, agreement, border, tensor_error
+from sightline.builders.proof.measures import Pair, TensorError, agreement, border
 from sightline.builders.proof.report import Shown, report_page
 from sightline.builders.proof.served_side import ServedSide
 from sightline.builders.proof.source_side import SourceAnswer, SourceSide
@@ -35,40 +35,34 @@ def prove(subject: ProofSubject, *, progress: Progress | None = None) -> Proof:
     started = time.monotonic()
     say = progress or (lambda *_: None)
     say("start tritonserver", 0, 0)
-    pictures, data = _pictures(subject)
+    spec, found = subject.card.proof, PictureSource()
     source = SourceSide(subject)
-    answers: list[SourceAnswer] = []
-    engines: list[tuple[Floats, ...]] = []
+    errors = [TensorError() for _ in subject.network.shapes]
     pairs: list[Pair] = []
+    shown: list[Shown] = []
     with ServedSide(subject) as served:
         meter = DriftMeter(subject, source, served)
-        for number, picture in enumerate(pictures, 1):
-            say("pictures", number, len(pictures))
+        for number, picture in enumerate(calibration_pictures(spec.images, spec.samples, found), 1):
+            say("pictures", number, spec.samples)
             answer = source.answer(picture)
-            engines.append(meter.add(picture, answer))
-            answers.append(answer)
+            for error, raw, engine in zip(errors, answer.raw, meter.add(picture, answer), strict=True):
+                error.add(raw, engine)
             loose = _loose(subject, source, answer)
             # One way into the server a picture, in turns: the same answers are asked of both.
             result = served.frame(picture) if number % 2 else served.file(picture)
             pairs.append(Pair(answer.result, result, loose))
-    measures = _measures(subject, answers, engines, pairs)
+            shown = _telling([*shown, Shown(picture, pairs[-1])])
+    measures = _measures(subject, errors, pairs)
     proof = Proof(
         measures=measures,
         stages=meter.stages(),
-        pictures=len(pictures),
-        data=data,
+        pictures=len(pairs),
+        data=f"{len(pairs)} pictures of {found.origin}",
         served_by=SERVED_BY,
         seconds=time.monotonic() - started,
         notes=_notes(subject, measures),
     )
-    shown = [Shown(picture, pair) for picture, pair in zip(pictures, pairs, strict=True)]
-    return replace(proof, report=report_page(subject, proof, _telling(shown)))
-
-
-def _pictures(subject: ProofSubject) -> tuple[list[Picture], str]:
-    spec, found = subject.card.proof, PictureSource()
-    pictures = list(calibration_pictures(spec.images, spec.samples, found))
-    return pictures, f"{len(pictures)} pictures of {found.origin}"
+    return replace(proof, report=report_page(subject, proof, shown))
 
 
 def _loose(subject: ProofSubject, source: SourceSide, answer: SourceAnswer) -> Detections | None:
@@ -84,17 +78,11 @@ def _loose(subject: ProofSubject, source: SourceSide, answer: SourceAnswer) -> D
 
 
 def _measures(
-    subject: ProofSubject,
-    answers: Sequence[SourceAnswer],
-    engines: Sequence[tuple[Floats, ...]],
-    pairs: Sequence[Pair],
+    subject: ProofSubject, errors: Sequence[TensorError], pairs: Sequence[Pair]
 ) -> tuple[Measure, ...]:
-    worst = max(
-        tensor_error([answer.raw[i] for answer in answers], [engine[i] for engine in engines])
-        for i in range(len(subject.network.shapes))
-    )
+    worst = max(error.value for error in errors)
     tensors = Measure(
-        "tensor_error", "tensor error", worst, subject.card.proof.tensor_error, False, len(answers)
+        "tensor_error", "tensor error", worst, subject.card.proof.tensor_error, False, len(pairs)
     )
     return (tensors, *agreement(subject.card, pairs))
 

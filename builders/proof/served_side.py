@@ -90,7 +90,10 @@ class ServedSide:
     def letterbox(self, picture: NDArray[np.uint8]) -> Floats:
         """TENSOR of the stage for raw frames, without the batch."""
         frame = Frame.from_rgb(picture)
-        inputs = {"FRAME": frame.data.reshape(1, -1), "FRAME_INFO": frame.info.reshape(1, 4)}
+        inputs: dict[str, NDArray[Any]] = {
+            "FRAME": frame.data.reshape(1, -1),
+            "FRAME_INFO": frame.info.reshape(1, 4),
+        }
         tensor: Floats = self._ask("letterbox", inputs, ("TENSOR",))[0][0]
         return tensor
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,14 @@ _FORBIDDEN = frozenset(
      "TextLineDataset", "FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "CSVDataset", "CSVDatasetV2",
      "SaveDataset", "SaveDatasetV2", "LoadDataset", "SqlDataset", "ImmutableConst", "DebugIdentity", "DebugIdentityV2",
      "DebugIdentityV3", "PrintV2", "XlaLaunch", "LookupTableExportV2", "InitializeTableFromTextFile",
-     "InitializeTableFromTextFileV2")
+     "InitializeTableFromTextFileV2", "CreateSummaryFileWriter", "CreateSummaryDbWriter", "CacheDataset", "CacheDatasetV2",
+     "SnapshotDataset", "SnapshotDatasetV2", "DatasetToTFRecord", "LMDBReader", "LMDBDataset", "ExperimentalLMDBDataset",
+     "ExperimentalCSVDataset", "ExperimentalSqlDataset", "ExperimentalDatasetToTFRecord", "FixedLengthRecordReader",
+     "FixedLengthRecordReaderV2")
+)  # fmt: skip
+# A SavedModel's own functions for saving have these; the function that is served must not.
+_ONLY_IN_SAVERS = frozenset(
+    ("Save", "SaveV2", "SaveSlices", "MergeV2Checkpoints", "Restore", "RestoreV2", "RestoreSlice", "ShardedFilename")
 )  # fmt: skip
 
 
@@ -55,7 +63,12 @@ def load_keras(path: Path, size: tuple[int, int], branch: str | None, report: Re
 
     report("load the Keras file")
     if file_kind(path) == "keras":
-        checked_archive(path).close()
+        with checked_archive(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".h5"):
+                    _check_hdf5(io.BytesIO(archive.read(name)), f"{name} of {path}")
+    else:
+        _check_hdf5(path, str(path))
     model = _keras_model(keras, path)
     served = _branch(keras, model, branch)
     shape = _image_shape(served, branch or model.name)
@@ -64,6 +77,36 @@ def load_keras(path: Path, size: tuple[int, int], branch: str | None, report: Re
     return _original(
         lambda x: served(x, training=False), shape, size, f"{versions} {name}", defaults_of(model.name), model
     )
+
+
+def _check_hdf5(file: Any, name: str) -> None:
+    """Refuse what would have HDF5 read other files: links out of the file, external and virtual data sets."""
+    import h5py
+
+    try:
+        with h5py.File(file, "r") as opened:
+            _check_group(h5py, opened, name)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise ModelFileError(f"{name} is damaged: {first_lines(error)}. Save the model again") from error
+
+
+def _check_group(h5py: Any, root: Any, name: str) -> None:
+    waiting = [root]
+    while waiting:
+        group = waiting.pop()
+        for key in group:
+            link = group.get(key, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise ModelFileError(
+                    f"{name} has the link {key!r} to elsewhere, which is never followed; save the model again"
+                )
+            item = group[key]
+            if isinstance(item, h5py.Group):
+                waiting.append(item)
+            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise ModelFileError(
+                    f"{name} keeps the data of {key!r} in other files, which are never opened; save it again"
+                )
 
 
 def _keras_model(keras: Any, path: Path) -> Any:
@@ -144,6 +187,7 @@ def load_saved_model(
             f"{path} has no signature {signature!r}; it has {known}. Name one: source_args: {{signature: …}}"
         )
     served = loaded.signatures[signature]
+    _refuse(_graph_nodes(served.graph.as_graph_def()), _FORBIDDEN | _ONLY_IN_SAVERS, path)
     arguments = served.structured_input_signature[1]
     if len(arguments) != 1:
         raise ModelFileError(
@@ -175,19 +219,23 @@ def _check_operations(path: Path) -> None:
         content.ParseFromString(file.read_bytes())
     except Exception as error:  # protobuf's DecodeError, whichever protobuf that is
         raise ModelFileError(f"{file} is damaged or cut off; export the model again") from error
-    for node in _nodes(content):
-        if node.op in _FORBIDDEN:
+    for meta in content.meta_graphs:
+        _refuse(_graph_nodes(meta.graph_def), _FORBIDDEN, file)
+
+
+def _refuse(nodes: Iterable[Any], forbidden: frozenset[str], file: Path) -> None:
+    for node in nodes:
+        if node.op in forbidden:
             raise ModelFileError(
                 f"node {node.name[:80]!r} of {file} is a {node.op}: it would run code or open files on this machine, which "
                 "Sightline never lets a model do. Export the model without it"
             )
 
 
-def _nodes(content: Any) -> Iterable[Any]:
-    for meta in content.meta_graphs:
-        yield from meta.graph_def.node
-        for function in meta.graph_def.library.function:
-            yield from function.node_def
+def _graph_nodes(graph: Any) -> Iterable[Any]:
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
 
 
 def _original(

@@ -49,6 +49,22 @@ def _boxes_and_logits(answer: Any) -> Any:
     return answer.pred_boxes, answer.logits
 
 
+def _check_shards(folder: Path) -> None:
+    """Weights in several files: each lies in the folder itself."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{index} cannot be read: {error}; copy the folder again") from error
+    for name in sorted(map(str, names)):
+        if Path(name).name != name or (folder / name).is_symlink():
+            raise ModelFileError(
+                f"{index} names the weights {name!r}; only files of the folder itself are opened"
+            )
+
+
 def _length(value: Any) -> Any:
     """In place of `len` in a network's own code: of a tensor `len` is a plain number, which pins the batch (RT-DETR)."""
     return value.shape[0] if isinstance(value, import_torch().Tensor) else len(value)
@@ -84,6 +100,7 @@ def load(card: ModelCard) -> TorchNetwork:
     from sightline.builders.sources.torch_modules import Picked
 
     own = any((folder / name).is_file() for name in _SAFE_NAMES) and not card.weights
+    _check_shards(folder)
     with _offline(), seeded():
         model = _model(transformers, family, config, folder if own else None)
     if card.weights:

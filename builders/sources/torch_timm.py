@@ -86,7 +86,7 @@ def _timm() -> Any:
         import timm
         import timm.data
     except ImportError as error:
-        raise MissingDependencyError("source timm:… needs: pip install 'sightline[torch]'") from error
+        raise MissingDependencyError("source timm:… needs: pip install 'sightline[timm]'") from error
     return timm
 
 

@@ -83,7 +83,7 @@ def import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            "the package 'onnxruntime' is not installed; run: pip install 'sightline[precision]'"
+            "the package 'onnxruntime' is not installed; run: pip install 'sightline[build]'"
         ) from error
     return onnxruntime
 

@@ -95,13 +95,15 @@ def demo(
 
 
 def _build(console: Console, repository: Path) -> None:
-    from sightline.builders import repository_from_card
+    from sightline.builders import Progress, repository_from_card
     from sightline.card import load_card
     from sightline.model_repository import shipped_card
 
-    report = repository_from_card(
-        load_card(shipped_card(MODEL)), repository, progress=lambda step: console.print(f"  {step}")
-    )
+    class Says(Progress):
+        def step(self, name: str) -> None:
+            console.print(f"  {name}")
+
+    report = repository_from_card(load_card(shipped_card(MODEL)), repository, progress=Says())
     console.print(
         f"  {report.name}: {report.engine}, {report.milliseconds_per_image:.1f} ms an image on one core, "
         f"built in {report.seconds:.1f} s"

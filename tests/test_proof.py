@@ -179,7 +179,9 @@ def test_a_build_that_drifts_is_refused_and_leaves_nothing(
         BuildError, match=r"cosine.* 0\.500; the card asks for 0\.99 .*engine.*\n.*--allow-drift"
     ):
         repository_from_card(card, repository, Choices(prove=True))
-    assert not list(repository.iterdir())
+    assert [path.name for path in repository.iterdir()] == [
+        ".sightline-records.db"
+    ]  # it remembers the refusal
     assert list((tmp_path / "cache" / "sightline" / "proofs").glob("embed-*.html"))
     report = repository_from_card(card, repository, Choices(prove=True, allow_drift=True))
     assert not report.public
@@ -213,7 +215,15 @@ CARD = card_from_dict({"name": "a", "source": "a.onnx"}, Path())
 def test_map_has_the_source_as_its_truth(source: Detections, served: Detections, value: float) -> None:
     (found,) = agreement(CARD, [Pair(source, served)])
     assert found.value == pytest.approx(value)
-    assert found.counted == 4
+    assert found.counted >= 4
+
+
+def test_objects_that_the_source_does_not_have_count_against_the_served_model() -> None:
+    both = Detections(*joined(boxes(4), boxes(3, kind=2)))
+    (found,) = agreement(CARD, [Pair(boxes(4), both)])
+    assert (found.value, found.counted) == (0.5, 7)
+    (invented,) = agreement(CARD, [Pair(Detections.empty(), boxes(2))])
+    assert (invented.value, invented.passed) == (0.0, False)
 
 
 def test_objects_at_the_score_limit_do_not_count_either_way() -> None:

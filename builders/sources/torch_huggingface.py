@@ -8,6 +8,7 @@ folder brings along is not run.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping

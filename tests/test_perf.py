@@ -220,7 +220,7 @@ class TestRealRun:
         assert point["server_cpu_seconds"] > 0
         assert point["client_cpu_seconds"] > 0
         stages = [stage["model"] for stage in point["stages"]]
-        assert stages == [f"street_detect_{stage}" for stage in ("letterbox", "network", "postprocess")]
+        assert stages == [f"street_detect_v1_{stage}" for stage in ("letterbox", "network", "postprocess")]
         for stage in point["stages"]:
             assert stage["failed"] == 0
             assert stage["requests"] > 0

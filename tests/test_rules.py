@@ -122,6 +122,12 @@ def test_a_response_cache_breaks_no_rule_of_the_release_that_we_serve(tmp_path: 
     assert {one.rule for one in old} == {"cache-ensemble"}
 
 
+def is_repeated(field: Any) -> bool:
+    """protobuf 4 has only `label`, which later ones call deprecated."""
+    known = getattr(field, "is_repeated", None)
+    return bool(field.label == field.LABEL_REPEATED if known is None else known)
+
+
 def mutate(message: Any, rng: random.Random, depth: int = 0) -> None:
     """Set, clear or append a random field somewhere in the message."""
     if not message.DESCRIPTOR.fields:
@@ -132,14 +138,14 @@ def mutate(message: Any, rng: random.Random, depth: int = 0) -> None:
         message.ClearField(field.name)
     elif field.message_type is not None and depth < 4:
         inner = getattr(message, field.name)
-        if field.is_repeated:
+        if is_repeated(field):
             inner = rng.choice(inner) if inner and rng.random() < 0.7 else inner.add()
         else:
             inner.SetInParent()
         mutate(inner, rng, depth + 1)
     elif field.message_type is None:
         value = odd_value(field, rng)
-        if field.is_repeated:
+        if is_repeated(field):
             getattr(message, field.name).append(value)
         else:
             setattr(message, field.name, value)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ast
 import atexit
+import contextlib
 import logging
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,19 @@ def _boxes_and_scores(boxes: Any, scores: Any) -> Any:
     return import_torch().cat((boxes, scores), -1)
 
 
+@contextlib.contextmanager
+def _unpatched() -> Iterator[None]:
+    """Importing Ultralytics replaces functions of other packages for the whole process; they are put back."""
+    import PIL.Image
+    import torch
+
+    before = PIL.Image.open, torch.save
+    try:
+        yield
+    finally:
+        PIL.Image.open, torch.save = before
+
+
 def _ultralytics() -> Any:
     """Ultralytics, which may not write into the user's folders nor call home."""
     import_torch()
@@ -228,8 +242,9 @@ def _ultralytics() -> Any:
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     try:
-        import ultralytics
-        import ultralytics.nn.tasks
+        with _unpatched():
+            import ultralytics
+            import ultralytics.nn.tasks
     except ImportError as error:
         raise MissingDependencyError(
             "Ultralytics' networks need: pip install 'sightline[ultralytics]'"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.builders.stages.wire import letterbox_arguments
+from sightline.card import InputSpec
 from sightline.frame import ColourSpace, Frame, PixelFormat
 from sightline.naming import stage_model
 
@@ -66,7 +67,7 @@ def network_tensors(frames: list[NDArray[np.uint8]], card_input: dict[str, Any])
     from sightline.preprocess_ext import letterbox
 
     width, height = card_input["size"]
-    keywords = letterbox_arguments(card_input)
+    keywords = letterbox_arguments({**InputSpec().model_dump(), **card_input})
     out = np.empty((len(frames), 3, height, width), np.float32)
     for index, rgb in enumerate(frames):
         letterbox(i420(rgb), out[index], **keywords)

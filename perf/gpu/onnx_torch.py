@@ -42,7 +42,7 @@ class TorchNetwork:
         self._device, self._half = self._torch.device(device), half
         model = onnx.load_from_string(content)
         self._weights = {
-            tensor.name: self._torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+            tensor.name: self._as_computed(onnx.numpy_helper.to_array(tensor).copy())
             for tensor in model.graph.initializer
         }
         self._nodes = _nodes(model, onnx, set(self._weights))
@@ -54,6 +54,11 @@ class TorchNetwork:
         self._last_use = _last_uses(self._nodes, self.outputs)
         self._known: dict[tuple[int, ...], dict[str, Any]] = {}
         self._placed: dict[tuple[tuple[int, ...], str], Any] = {}
+
+    def _as_computed(self, values: Any) -> Any:
+        """Weights stored in fp16 behind a cast are fp32 in an fp32 run."""
+        tensor = self._torch.from_numpy(values)
+        return tensor.float() if tensor.dtype is self._torch.float16 and not self._half else tensor
 
     def run(self, image: NDArray[np.float32]) -> list[NDArray[Any]]:
         """Outputs for an input of shape (N, 3, height, width)."""

@@ -29,7 +29,7 @@ Run = Callable[[Floats], list[NDArray[Any]]]
 
 # Largest difference from the original, as a share of the output's largest value: (at any value, on average).
 # int8 has been judged by its loss of agreement before; single values may be far off.
-TOLERANCE = {"fp32": (1e-3, 1e-4), "fp16": (3e-2, 2e-3), "bf16": (0.3, 2e-2), "int8": (10.0, 5e-2)}
+TOLERANCE = {"fp32": (5e-3, 1e-4), "fp16": (3e-2, 2e-3), "bf16": (0.3, 2e-2), "int8": (10.0, 5e-2)}
 _TEST_IMAGES = 3
 _COMPARED_TENSORS = 8
 _T = TypeVar("_T")

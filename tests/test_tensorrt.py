@@ -88,9 +88,9 @@ def segment_onnx(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch
-        from ultralytics import YOLO
+        from sightline.builders.sources.torch_ultralytics import _ultralytics
 
-        model = YOLO("yolo11n-seg.yaml").model.eval()
+        model = _ultralytics().YOLO("yolo11n-seg.yaml").model.eval()
         for module in model.modules():
             if hasattr(module, "export"):
                 module.export, module.format, module.dynamic = True, "onnx", True

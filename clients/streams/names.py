@@ -24,11 +24,24 @@ _MAX_FILE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """One camera: a name that is shown, and a URL or video file that may hold a password and is not."""
+    """One camera: a name that is shown, and a URL or video file that may hold a password and is not.
+
+    model: None for the watch's own. rate: frames a second that are sent at most; None for all. deadline_seconds: an answer
+    to an older frame is of no use. transport: tcp or udp. decode: auto, all or keyframes. paced: a file at its own speed.
+    """
 
     name: str
     url: str = field(repr=False)
     loop: bool = False
+    model: str | None = None
+    rate: float | None = None
+    deadline_seconds: float = 4.0
+    transport: str = "tcp"
+    decode: str = "auto"
+    hardware: str = "auto"
+    paced: bool = True
+    tls_verify: bool = True
+    ca_file: str | None = None
 
     def __post_init__(self) -> None:
         if not self.is_network and _is_file(self.url):

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from sightline.clients.events.event import Event, utc_text
 from sightline.frame import Frame
 from sightline.results import Detections
 
@@ -15,6 +16,7 @@ from sightline.results import Detections
 class StreamFrame:
     """One decoded picture of a camera.
 
+    camera: the camera's number, which is never given to another one in this process. name: what people call it.
     epoch: milliseconds since 1970 at which its connection began; with `number` it names the frame for ever.
     number: position within the epoch, from 0.
     pts_seconds: presentation time within the epoch; the page's video has the same clock.
@@ -45,17 +47,37 @@ class StreamFrame:
     @property
     def time_utc(self) -> str:
         """ISO 8601 with milliseconds."""
-        moment = datetime.fromtimestamp(self.captured_unix, timezone.utc)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(self.captured_unix)
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What analytics know about one detection beyond its box.
+
+    track_id: the same object has the same from frame to frame; None where it is not tracked (yet).
+    speed_kmh: on the ground. identity: the same across cameras. attributes: what second stages say, by their names.
+    """
+
+    track_id: int | None = None
+    speed_kmh: float | None = None
+    identity: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class StreamResult:
-    """A frame and what the model says about it; boxes are in the frame's pixels."""
+    """A frame and what the model says about it; boxes are in the frame's pixels.
+
+    objects: of each detection, in their order; empty without analytics. events: what happened in this frame.
+    counts: the camera's counters for people to see, by rule: {"gate": {"forward": 3, "backward": 1}}.
+    """
 
     source: StreamFrame
     detections: Detections
     latency_seconds: float
+    objects: tuple[ObjectInfo, ...] = ()
+    events: tuple[Event, ...] = ()
+    counts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,6 +101,19 @@ class VideoFormat:
     extradata: bytes
 
 
+class Analyst(Protocol):
+    """What the engine asks about one camera's results; called on one thread, in the order of the frames."""
+
+    def observe(self, result: StreamResult) -> StreamResult | None:
+        """The result with objects, events and counts, its picture fit to be shown; None: nothing of it may be shown."""
+
+    def idle(self, unix_seconds: float) -> tuple[Event, ...]:
+        """Called about once a second, also while no frames come: what the passing of time brought about."""
+
+    def close(self) -> None:
+        """The camera is taken away."""
+
+
 class StreamSink(Protocol):
     """Takes results, on one thread; an error of a sink is counted and does not stop the streams."""
 
@@ -91,6 +126,12 @@ class StreamSink(Protocol):
 
 class VideoSink(Protocol):
     """Takes the cameras' video; called on the cameras' own threads, so it must return at once."""
+
+    def on_added(self, camera: int, name: str) -> None:
+        """A camera is watched from now on."""
+
+    def on_removed(self, camera: int) -> None:
+        """A camera is not watched any more; its number does not come again."""
 
     def on_connected(self, camera: int, epoch: int, video: VideoFormat) -> None:
         """A connection was made."""

@@ -88,6 +88,7 @@ def segment_onnx(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch
+
         from sightline.builders.sources.torch_ultralytics import _ultralytics
 
         model = _ultralytics().YOLO("yolo11n-seg.yaml").model.eval()

@@ -101,6 +101,12 @@ class PageServer:
         }
         self._call(self._hub.result, source.camera, document)
 
+    def on_added(self, camera: int, name: str) -> None:
+        """Video: a camera is watched from now on."""
+
+    def on_removed(self, camera: int) -> None:
+        """Video: a camera is not watched any more."""
+
     def on_connected(self, camera: int, epoch: int, video: VideoFormat) -> None:
         """Video: a connection begins."""
         self._muxers.pop(camera, None)

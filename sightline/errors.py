@@ -3,6 +3,7 @@
 
 SightlineError
 ├── CardError              the model card is wrong
+├── ConfigError            a cameras file, or a change of it, is wrong
 ├── BuildError             a model could not be turned into a repository entry
 │   ├── ModelFileError     the source file is missing, damaged, or not what it claims to be
 │   └── HeadMismatchError  the network's outputs do not fit the card's head
@@ -32,6 +33,10 @@ class SightlineError(Exception):
 
 class CardError(SightlineError):
     """The model card is wrong."""
+
+
+class ConfigError(SightlineError):
+    """A cameras file, or a change of it, is wrong."""
 
 
 class BuildError(SightlineError):

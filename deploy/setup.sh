@@ -50,6 +50,8 @@ if [ "$what" = test ]; then
         need qemu-user command -v qemu-aarch64
     fi
     need chromium sh -c 'command -v chromium || command -v google-chrome'
+    need mosquitto sh -c 'command -v mosquitto || [ -x /usr/sbin/mosquitto ]'
+    need redis-server command -v redis-server
     need postgresql sh -c 'command -v initdb || ls /usr/lib/postgresql/*/bin/initdb'
 fi
 

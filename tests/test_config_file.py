@@ -4,13 +4,36 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from sightline.clients.analytics.settings import (
+    Ground,
+    ObjectFilter,
+    Privacy,
+    ReIdentification,
+    SecondStage,
+    Tracking,
+)
 from sightline.clients.config.editing import WatchFileEditor, shown_url
 from sightline.clients.config.reading import read_watch_file, watch_file_from_text
+from sightline.clients.config.watch_file import Camera, Page, WatchFile
+from sightline.clients.events.settings import (
+    FolderSink,
+    JsonlSink,
+    KafkaSink,
+    MediaSettings,
+    MqttSink,
+    RedisPubSubSink,
+    RedisStreamSink,
+    SpoolSettings,
+    SqlSink,
+    WebhookSink,
+)
 from sightline.errors import ConfigError
 from sightline.redact import redact
 
@@ -203,3 +226,19 @@ def test_the_file_keeps_its_mode_and_its_link(path: Path) -> None:
 )
 def test_shown_urls(url: str, shown: str) -> None:
     assert shown_url(url) == shown
+
+
+def test_the_document_names_every_field_and_its_files_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "cameras.md").read_text(encoding="utf-8")
+    monkeypatch.setenv("GATE_PASSWORD", "offen4711")
+    monkeypatch.setenv("HOOK_SECRET", "whsec_abcdefgh")
+    for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        watch_file_from_text(block, Path("cameras.yaml"))
+    models: list[type[BaseModel]] = [
+        WatchFile, Camera, Page, SpoolSettings, MediaSettings, ObjectFilter, Tracking, Ground, SecondStage,
+        ReIdentification, Privacy, JsonlSink, FolderSink, SqlSink, RedisStreamSink, RedisPubSubSink, KafkaSink,
+        MqttSink, WebhookSink,
+    ]  # fmt: skip
+    words = set(re.findall(r"\w+", text))
+    missing = [f"{m.__name__}.{field}" for m in models for field in m.model_fields if field not in words]
+    assert not missing

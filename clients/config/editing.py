@@ -22,10 +22,14 @@ _VARIABLES_ALONE = re.compile(r"(?:[^:@$]*:)?\$\{\w+\}@\Z")
 
 
 class WatchFileEditor:
-    """One cameras file; changes are checked as a whole before anything is written. Thread-safe."""
+    """One cameras file; changes are checked as a whole before anything is written. Thread-safe.
 
-    def __init__(self, path: Path) -> None:
+    check: further looks at a changed document; what it raises stops the change.
+    """
+
+    def __init__(self, path: Path, check: Callable[[WatchFile], object] = lambda document: None) -> None:
         self.path = path
+        self._check = check
         self._lock = threading.Lock()
 
     def documents(self) -> dict[str, dict[str, Any]]:
@@ -98,6 +102,7 @@ class WatchFileEditor:
             text = io.StringIO()
             yaml.dump(full, text)
             checked = watch_file_from_text(text.getvalue(), self.path)
+            self._check(checked)
             if text.getvalue() != before:
                 _replace(self.path, text.getvalue())
             return checked

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a watch keeps on the disk: spool, event store, pictures and clips, below one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sightline.clients.config.watch_file import WatchFile
+from sightline.clients.events.media import MediaStore
+from sightline.clients.events.outbox import Outbox
+from sightline.clients.events.publisher import Publisher
+from sightline.clients.events.settings import Sink
+from sightline.clients.events.store import EventStore
+
+DRAIN_SECONDS = 3.0
+
+
+class Keeping:
+    """Opens all of it, in the file's folder. Raises OutputError where it cannot be used."""
+
+    def __init__(self, document: WatchFile, notice: Callable[[str], None]) -> None:
+        folder = document.folder
+        self.store = EventStore(folder / "events.sqlite")
+        self.media = MediaStore(folder / "media", document.media, notice=notice)
+        self.outbox = Outbox(
+            folder / "spool", document.spool, document.sinks, store=self.store, notice=notice
+        )
+        self.publisher = Publisher(self.outbox, self.media)
+
+    def reconfigure(self, sinks: Sequence[Sink]) -> None:
+        """Other sinks from now on."""
+        self.outbox.reconfigure(sinks)
+
+    def state(self) -> dict[str, Any]:
+        """Figures of spool, sinks and media."""
+        return self.outbox.state() | {"media": self.media.state()}
+
+    def close(self) -> None:
+        """Deliver for a short while what waits; the rest stays in the spool for the next time."""
+        self.publisher.close()
+        self.outbox.close(DRAIN_SECONDS)
+        self.media.close()
+        self.store.close()

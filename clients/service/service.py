@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a cameras file: ties engine, analytics, events and page together, and takes changes while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sightline.clients.analytics.camera import CameraAnalytics
+from sightline.clients.analytics.identities import Identities
+from sightline.clients.analytics.privacy import PrivacyFilter
+from sightline.clients.config.editing import WatchFileEditor
+from sightline.clients.config.reading import read_watch_file
+from sightline.clients.config.watch_file import Camera, WatchFile
+from sightline.clients.page.control import EventQuery
+from sightline.clients.service.changes import Changes, changes
+from sightline.clients.service.keeping import Keeping
+from sightline.clients.service.sources import analytics_of, source_of, sources_of
+from sightline.clients.streams.names import NETWORK_SCHEMES, Source
+from sightline.clients.streams.watch import Watch
+from sightline.errors import ConfigError, SightlineError
+from sightline.redact import redact
+
+if TYPE_CHECKING:
+    from sightline.clients import Client
+    from sightline.clients.page.server import PageServer
+    from sightline.clients.streams.results import Analyst, StreamSink, VideoSink
+    from sightline.clients.streams.summary import Summary
+
+RELOAD_SECONDS = 1.0
+_Print = tuple[int, int, int]
+
+
+class WatchService:
+    """One cameras file, running. It is the page's Control.
+
+    client: a Client. path: the file that `document` came from; it is looked at once a second, and what changed there is
+    changed here, the other cameras going on. None: nothing is kept, and changes are refused.
+    notice: is told, once each, what a person should know. engine: further arguments of Watch.
+    Raises OutputError, MissingDependencyError and StreamError.
+    """
+
+    def __init__(
+        self,
+        document: WatchFile,
+        client: Client,
+        *,
+        path: Path | None = None,
+        page: PageServer | None = None,
+        sinks: Sequence[StreamSink] = (),
+        videos: Sequence[VideoSink] = (),
+        notice: Callable[[str], None] = lambda text: None,
+        **engine: Any,
+    ) -> None:
+        self._document = document
+        self._client = client
+        self._page = page
+        self._notice = notice
+        self._path = path
+        self._editor = WatchFileEditor(path, check=sources_of) if path else None
+        self._seen = _print_of(path)
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._identities = Identities()
+        self._analysts: dict[str, CameraAnalytics] = {}
+        sources = sources_of(document)
+        self._keeping = Keeping(document, notice) if path else None
+        kept = [self._keeping.publisher] if self._keeping else []
+        shown = [page] if page else []
+        try:
+            self.watch = Watch(
+                list(sources.values()),
+                client,
+                sinks=[*kept, *sinks, *shown],
+                videos=[PrivacyFilter([*kept, *videos, *shown], self._is_private)],
+                page=page,
+                analysts=self._new_analyst,
+                notice=notice,
+                **engine,
+            )
+        except BaseException:
+            if self._keeping:
+                self._keeping.close()
+            raise
+        self._reloader = threading.Thread(target=self._reload_for_ever, name="watch-reload", daemon=True)
+
+    def start(self) -> None:
+        """Start all; errors as those of Watch.start."""
+        self.watch.start()
+        if self._path is not None:
+            self._reloader.start()
+
+    def stop(self) -> Summary:
+        """Stop all, deliver what can be delivered in a short time (the rest stays in the spool), and give the figures."""
+        self._stopping.set()
+        if self._reloader.ident is not None:
+            self._reloader.join(RELOAD_SECONDS * 5)
+        summary = self.watch.stop()
+        if self._keeping:
+            self._keeping.close()
+        return summary
+
+    @property
+    def ended(self) -> bool:
+        """True when every source was a file and was played to its end."""
+        return self.watch.ended
+
+    # -- Control: what the page may ask ------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What is going on now: the engine's state, and the sinks, spool and media."""
+        state = self.watch.state()
+        for camera in state["cameras"]:
+            analyst = self._analysts.get(camera["name"])
+            camera["counts"] = dict(analyst.counts) if analyst else {}
+        return state | (self._keeping.state() if self._keeping else {"sinks": [], "spool": None})
+
+    def cameras(self) -> dict[str, dict[str, Any]]:
+        """The cameras' settings as they stand in the file."""
+        return self._editing().documents()
+
+    def put_camera(self, name: str, document: Mapping[str, Any]) -> None:
+        """Add a camera or change it. Raises ConfigError; files and devices can only be named in the file itself."""
+        url = str(document.get("url", ""))
+        if "url" in document and url.partition("://")[0].lower() not in NETWORK_SCHEMES:
+            known = self._editing().documents().get(name, {}).get("url")
+            if url != known:
+                raise ConfigError(
+                    f"camera {name!r}: only URLs of {', '.join(NETWORK_SCHEMES)} can be added here; "
+                    "write files and devices into the cameras file"
+                )
+        forbidden = {"ca_file"} & set(document) - set(self._editing().documents().get(name, {}))
+        if forbidden:
+            raise ConfigError(f"camera {name!r}: {forbidden.pop()} can only be written in the cameras file")
+        with self._lock:
+            self._apply(self._editing().put_camera(name, document))
+
+    def remove_camera(self, name: str) -> None:
+        """Take a camera away. Raises ConfigError."""
+        with self._lock:
+            self._apply(self._editing().remove_camera(name))
+
+    def put_rules(self, name: str, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Replace a camera's rules. Raises ConfigError."""
+        with self._lock:
+            self._apply(self._editing().put_rules(name, rules))
+
+    def events(self, query: EventQuery) -> list[dict[str, Any]]:
+        """Stored events, the newest first."""
+        return self._keeping.store.query(query) if self._keeping else []
+
+    def counts(self, name: str, hours: float) -> list[dict[str, Any]]:
+        """Stored events counted by time slot."""
+        return self._keeping.store.counts(name, hours) if self._keeping else []
+
+    def media(self, path: str) -> Path | None:
+        """The file of a snapshot or clip."""
+        return self._keeping.media.file(path) if self._keeping else None
+
+    # -- changes -----------------------------------------------------------------------------------------------------
+
+    def reload(self) -> Changes:
+        """Read the file again and change what differs. Raises ConfigError and StreamError; then all goes on as before."""
+        if self._path is None:
+            raise ConfigError("this watch was started without a cameras file")
+        with self._lock:
+            self._seen = _print_of(self._path)
+            document = read_watch_file(self._path)
+            sources_of(document)
+            return self._apply(document)
+
+    def _apply(self, document: WatchFile) -> Changes:
+        found = changes(self._document, document)
+        self._document = document
+        self._seen = _print_of(self._path)
+        for name in found.removed:
+            self.watch.remove(name)
+            self._analysts.pop(name, None)
+        for name in found.added:
+            self.watch.add(source_of(name, document.cameras[name]))
+        for name in found.rethought:
+            self.watch.set_analyst(name, self._analyst(name, document.cameras[name]))
+        for name in found.reread:
+            self.watch.change(source_of(name, document.cameras[name]))
+        if found.sinks and self._keeping:
+            self._keeping.reconfigure(document.sinks)
+        if found.restart_needed:
+            self._notice(f"changes of {', '.join(found.restart_needed)} take effect after a restart")
+        return found
+
+    def _new_analyst(self, source: Source) -> Analyst:
+        return self._analyst(source.name, self._document.cameras[source.name])
+
+    def _analyst(self, name: str, camera: Camera) -> CameraAnalytics:
+        analyst = CameraAnalytics(
+            name,
+            analytics_of(camera),
+            ask=self._client.submit_infer,
+            identities=self._identities,
+            previous=self._analysts.get(name),
+        )
+        self._analysts[name] = analyst
+        return analyst
+
+    def _is_private(self, name: str) -> bool:
+        camera = self._document.cameras.get(name)
+        return camera is None or camera.privacy is not None
+
+    def _editing(self) -> WatchFileEditor:
+        if self._editor is None:
+            raise ConfigError(
+                "this watch was started without a cameras file; start it with one to change cameras"
+            )
+        return self._editor
+
+    def _reload_for_ever(self) -> None:
+        while not self._stopping.wait(RELOAD_SECONDS):
+            if self._path is None or _print_of(self._path) == self._seen:
+                continue
+            try:
+                found = self.reload()
+            except SightlineError as error:
+                self._notice(redact(f"{self._path} was changed and is not used: {error}"))
+            else:
+                self._tell(found)
+
+    def _tell(self, found: Changes) -> None:
+        parts = {
+            "added": found.added,
+            "removed": found.removed,
+            "changed": tuple(dict.fromkeys((*found.reread, *found.rethought))),
+        }
+        told = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
+        if told or found.sinks:
+            self._notice(f"{self._path} was read again: {told or 'other sinks'}")
+
+
+def _print_of(path: Path | None) -> _Print | None:
+    """Changes when the file does; None where there is none."""
+    try:
+        info = path.stat() if path else None
+    except OSError:
+        return None
+    return (info.st_mtime_ns, info.st_size, info.st_ino) if info else None

@@ -38,6 +38,7 @@ class WatchService:
 
     client: a Client. path: the file that `document` came from; it is looked at once a second, and what changed there is
     changed here, the other cameras going on. None: nothing is kept, and changes are refused.
+    adapt: what the command line adds to a file that was read again.
     notice: is told, once each, what a person should know. engine: further arguments of Watch.
     Raises OutputError, MissingDependencyError and StreamError.
     """
@@ -48,6 +49,7 @@ class WatchService:
         client: Client,
         *,
         path: Path | None = None,
+        adapt: Callable[[WatchFile], WatchFile] = lambda document: document,
         page: PageServer | None = None,
         sinks: Sequence[StreamSink] = (),
         videos: Sequence[VideoSink] = (),
@@ -58,6 +60,7 @@ class WatchService:
         self._client = client
         self._page = page
         self._notice = notice
+        self._adapt = adapt
         self._path = path
         self._editor = WatchFileEditor(path, check=sources_of) if path else None
         self._seen = _print_of(path)
@@ -171,7 +174,8 @@ class WatchService:
             sources_of(document)
             return self._apply(document)
 
-    def _apply(self, document: WatchFile) -> Changes:
+    def _apply(self, in_file: WatchFile) -> Changes:
+        document = self._adapt(in_file)
         found = changes(self._document, document)
         self._document = document
         self._seen = _print_of(self._path)

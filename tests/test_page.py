@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from sightline.clients.page.fmp4 import Fragment, FragmentMuxer, Header
 from sightline.clients.page.h264 import parameter_units, picture_size
-from sightline.clients.page.hub import MAX_VIEWER_BYTES, MAX_VIEWER_MESSAGES, Hub
+from sightline.clients.page.hub import Hub
 from sightline.clients.page.security import host_allowed, origin_allowed
 from sightline.clients.page.server import PageServer
+from sightline.clients.page.viewers import MAX_VIEWER_BYTES, MAX_VIEWER_MESSAGES
 from sightline.clients.streams import Watch, parse_sources
 from sightline.clients.streams.results import Packet, VideoFormat
 from sightline.clients.streams.timeline import Timeline
@@ -323,6 +324,14 @@ def fragment(number: int, keyframe: bool, size: int = 1000) -> Fragment:
     return Fragment(number.to_bytes(4, "big") + bytes(size - 4), keyframe, Header("avc1.42c01f", b"header"))
 
 
+def hub_of(*names: str) -> Hub:
+    """A hub with these cameras."""
+    hub = Hub()
+    for camera, name in enumerate(names):
+        hub.added(camera, name)
+    return hub
+
+
 def messages(viewer: Any) -> list[bytes]:
     """All that waits for the viewer."""
     return [m for m in iter(viewer.take, None) if isinstance(m, bytes)]
@@ -331,8 +340,8 @@ def messages(viewer: Any) -> list[bytes]:
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([1000, 400_000])), min_size=1, max_size=400))
 def test_a_slow_viewer_is_bounded_and_goes_on_at_a_keyframe(pictures: list[tuple[bool, int]]) -> None:
     """Nothing is read: the queue stays bounded, and after each gap the first picture is a keyframe."""
-    hub = Hub(["a"], dict)
-    hub.connected(0, 1, "h264")
+    hub = hub_of("a")
+    hub.connected(0, 1, "h264", playable=True)
     viewer = hub.join()
     keys = {}
     for number, (keyframe, size) in enumerate(pictures):
@@ -348,8 +357,8 @@ def test_a_slow_viewer_is_bounded_and_goes_on_at_a_keyframe(pictures: list[tuple
 
 
 def test_a_new_viewer_starts_at_the_newest_keyframe() -> None:
-    hub = Hub(["a"], dict)
-    hub.connected(0, 1, "h264")
+    hub = hub_of("a")
+    hub.connected(0, 1, "h264", playable=True)
     for number in range(50):
         hub.fragment(0, 1, fragment(number, number % 20 == 0))
     header, group = messages(hub.join())
@@ -360,28 +369,28 @@ def test_a_new_viewer_starts_at_the_newest_keyframe() -> None:
 
 def test_asking_again_and_again_fills_nothing() -> None:
     """Restarts, shows and new connections while nothing is read: one beginning of each camera waits."""
-    hub = Hub(["a", "b"], dict)
+    hub = hub_of("a", "b")
     for camera in (0, 1):
-        hub.connected(camera, 1, "h264")
+        hub.connected(camera, 1, "h264", playable=True)
         hub.fragment(camera, 1, fragment(0, True, 1_000_000))
     viewer = hub.join()
     for epoch in range(2, 500):
         hub.command(viewer, {"type": "restart", "camera": 0})
         hub.command(viewer, {"type": "show", "cameras": [0]})
         hub.command(viewer, {"type": "show", "cameras": [0, 1]})
-        hub.connected(1, epoch, "h264")
+        hub.connected(1, epoch, "h264", playable=True)
         hub.fragment(1, epoch, fragment(epoch, True, 1_000_000))
         assert len(viewer._queue) <= 2 + 2 * 3
         assert viewer._video_bytes == sum(len(m.data) for m in viewer._queue if m.video) < 2_100_000
-    kinds = [(m[0], m[1]) for m in messages(viewer)]
+    kinds = [(m[0], int.from_bytes(m[4:8], "big")) for m in messages(viewer)]
     assert sorted(kinds) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert kinds.index((0, 1)) < kinds.index((1, 1))
 
 
 def test_large_groups_of_many_cameras_are_bounded() -> None:
-    hub = Hub([str(n) for n in range(20)], dict)
+    hub = hub_of(*map(str, range(20)))
     for camera in range(20):
-        hub.connected(camera, 1, "h264")
+        hub.connected(camera, 1, "h264", playable=True)
         hub.fragment(camera, 1, fragment(0, True, 3_000_000))
     viewer = hub.join()
     assert viewer._video_bytes <= MAX_VIEWER_BYTES + 3_000_100

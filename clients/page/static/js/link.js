@@ -42,7 +42,7 @@ function parse(buffer) {
   const view = new DataView(buffer);
   return {
     kind: view.getUint8(0),
-    camera: view.getUint8(1),
+    camera: view.getUint32(4),
     epoch: view.getFloat64(8),
     pts: view.getFloat64(16),
     data: new Uint8Array(buffer, HEADER_BYTES),

@@ -7,8 +7,11 @@ All points are fractions of the picture (0..1 from the left and from the top), s
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sightline.clients.analytics.geometry import Homography, on_one_line
 
 MAX_RULES = 64
 MAX_POINTS = 64
@@ -17,7 +20,25 @@ RULE_NAME = r"[A-Za-z0-9][A-Za-z0-9_. -]{0,63}"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Point = tuple[Fraction, Fraction]
 Seconds = Annotated[float, Field(gt=0.0, le=86_400.0, allow_inf_nan=False)]
-Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=MAX_POINTS)]
+
+
+def _with_area(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    if on_one_line(points):
+        raise ValueError(f"the {len(points)} points lie on one line; a zone needs corners that span an area")
+    return points
+
+
+def _with_length(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    if len(set(points)) < 2:
+        raise ValueError(f"the {len(points)} points are all the same; a line leads from one place to another")
+    return points
+
+
+Polygon = Annotated[tuple[Point, ...], Field(min_length=3, max_length=MAX_POINTS), AfterValidator(_with_area)]
+Polyline = Annotated[
+    tuple[Point, ...], Field(min_length=2, max_length=MAX_POINTS), AfterValidator(_with_length)
+]
+Metres = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -31,7 +52,10 @@ class ObjectFilter(Settings):
     """Which objects count. Sizes are pixels of the picture sent."""
 
     classes: tuple[str, ...] = Field(default=(), description="labels that count; empty: all")
-    min_score: Fraction = Field(default=0.0, description="least score, 0..1")
+    min_score: Fraction = Field(
+        default=0.0,
+        description="least score, 0..1, with which an object begins to count; ByteTrack follows it below that too",
+    )
     min_size: tuple[int, int] = Field(default=(0, 0), description="least width and height of the box, pixels")
     max_size: tuple[int, int] | None = Field(default=None, description="largest width and height, pixels")
 
@@ -53,6 +77,25 @@ class Schedule(Settings):
     end: str = Field(default="24:00", pattern=r"^(([01]\d|2[0-3]):[0-5]\d|24:00)$", description="HH:MM")
     timezone: str = Field(default="", description="IANA name, as Europe/Berlin; empty: this machine's")
 
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            if name:
+                ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                f"timezone is {name!r}, which this machine does not know; use an IANA name as Europe/Berlin "
+                "(they come with the system's tzdata)"
+            ) from None
+        return name
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Schedule:
+        if self.start == self.end:
+            raise ValueError(f"start and end are both {self.start}; leave both out for the whole day")
+        return self
+
 
 class _Rule(Settings):
     name: str = Field(pattern=f"^{RULE_NAME}$", description="unique within the camera; stands in events")
@@ -63,7 +106,10 @@ class _Rule(Settings):
         description="the point of the box that counts: middle of its lower side, or its centre",
     )
     cooldown_seconds: float = Field(
-        default=0.0, ge=0, le=86_400, description="least time between two events of the rule, seconds"
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="least time between two events of the rule, seconds; the end of what was told is always told",
     )
     snapshot: bool = Field(default=True, description="keep a picture of each event")
     clip: bool = Field(default=False, description="keep a video clip of each event")
@@ -80,9 +126,7 @@ class LineRule(_Rule):
     """Events and counts when an object crosses. Seen from the first point to the last, `forward` goes from left to right."""
 
     kind: Literal["line"]
-    points: Annotated[tuple[Point, ...], Field(min_length=2, max_length=MAX_POINTS)] = Field(
-        description="a line of two or more points"
-    )
+    points: Polyline = Field(description="a line of two or more points")
     direction: Literal["both", "forward", "backward"] = Field(
         default="both", description="which crossings count"
     )
@@ -123,7 +167,9 @@ class WrongWayRule(_Rule):
 
     kind: Literal["wrong_way"]
     points: Polygon = Field(description="the zone's corners")
-    allowed: tuple[Point, Point] = Field(description="an arrow in the allowed direction: from, to")
+    allowed: Annotated[tuple[Point, Point], AfterValidator(_with_length)] = Field(
+        description="an arrow in the allowed direction: from, to"
+    )
     tolerance_degrees: float = Field(
         default=60.0, gt=0, lt=180, description="deviation that is still allowed"
     )
@@ -143,7 +189,7 @@ class SpeedRule(_Rule):
     @model_validator(mode="after")
     def _one_limit(self) -> SpeedRule:
         if self.above_kmh is None and self.below_kmh is None:
-            raise ValueError("a speed rule needs above_kmh or below_kmh")
+            raise ValueError(f"rule {self.name!r} has no limit; give above_kmh, below_kmh or both")
         return self
 
 
@@ -177,7 +223,7 @@ class Ground(Settings):
     """Four or more points of the picture and where they lie on the ground, for speeds (a homography)."""
 
     image: tuple[Point, ...] = Field(min_length=4, max_length=MAX_POINTS, description="points in the picture")
-    metres: tuple[tuple[float, float], ...] = Field(
+    metres: tuple[tuple[Metres, Metres], ...] = Field(
         min_length=4, max_length=MAX_POINTS, description="the same points on the ground, metres"
     )
 
@@ -187,6 +233,7 @@ class Ground(Settings):
             raise ValueError(
                 f"image has {len(self.image)} points and metres {len(self.metres)}; they are pairs"
             )
+        Homography(self.image, self.metres)
         return self
 
 

@@ -76,7 +76,7 @@ class BrightObjectClient:
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="bright")
         self._before = before
 
-    def submit(self, model: str, image: Frame) -> Future[Detections]:
+    def submit(self, model: str, image: Frame, *, timeout_seconds: float | None = None) -> Future[Detections]:
         """Look at the frame on another thread."""
         return self._pool.submit(self._answer, image)
 

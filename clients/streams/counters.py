@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -14,6 +15,7 @@ RATE_WINDOW_SECONDS = 5.0
 _BUCKETS_PER_DOUBLING = 8
 _FIRST_BUCKET_SECONDS = 0.0005
 _BUCKETS = 18 * _BUCKETS_PER_DOUBLING
+_SHOWN_EDGES_SECONDS = tuple(0.001 * 2.0**n for n in range(13))
 
 
 class DropReason(str, Enum):
@@ -21,6 +23,7 @@ class DropReason(str, Enum):
 
     SUPERSEDED = "superseded"
     SKIPPED = "skipped"
+    RATE = "rate"
     DAMAGED = "damaged"
     EXPIRED = "expired"
     SERVER_UNAVAILABLE = "server_unavailable"
@@ -31,13 +34,14 @@ class DropReason(str, Enum):
 
 DROP_MEANINGS = {
     DropReason.SUPERSEDED: "a newer frame came before this one could be sent",
-    DropReason.SKIPPED: "left out by --every",
+    DropReason.SKIPPED: "not needed, and so not decoded; or left out by --every",
+    DropReason.RATE: "more frames than the camera's rate asks for",
     DropReason.DAMAGED: "the camera's data was damaged on its way",
-    DropReason.EXPIRED: "the server did not answer in time",
+    DropReason.EXPIRED: "no answer within the camera's deadline",
     DropReason.SERVER_UNAVAILABLE: "no server answered at the address",
     DropReason.REFUSED: "the server was overloaded and refused it",
     DropReason.ERROR: "the server answered with an error",
-    DropReason.STOPPED: "the watch was stopped before the answer",
+    DropReason.STOPPED: "the watch was stopped or the camera taken away before the answer",
 }
 
 
@@ -47,6 +51,7 @@ class Histogram:
     def __init__(self) -> None:
         self._counts = [0] * (_BUCKETS + 1)
         self._total = 0
+        self._sum_seconds = 0.0
 
     def __len__(self) -> int:
         return self._total
@@ -57,6 +62,7 @@ class Histogram:
         bucket = math.ceil(math.log2(ratio) * _BUCKETS_PER_DOUBLING - 1e-9)
         self._counts[min(bucket, _BUCKETS)] += 1
         self._total += 1
+        self._sum_seconds += max(seconds, 0.0)
 
     def percentile_seconds(self, fraction: float) -> float | None:
         """Upper edge of the bucket in which this fraction (0..1) is reached; None when empty."""
@@ -72,6 +78,17 @@ class Histogram:
         """Add the other's counts."""
         self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
         self._total += other._total
+        self._sum_seconds += other._sum_seconds
+
+    def cumulative(self) -> dict[str, Any]:
+        """As a Prometheus histogram: {"buckets": [[edge in seconds, count up to it], …], "sum_seconds", "count"}."""
+        buckets, seen, bucket = [], 0, 0
+        for edge in _SHOWN_EDGES_SECONDS:
+            last = round(math.log2(edge / _FIRST_BUCKET_SECONDS) * _BUCKETS_PER_DOUBLING)
+            seen += sum(self._counts[bucket : last + 1])
+            bucket = last + 1
+            buckets.append([edge, seen])
+        return {"buckets": buckets, "sum_seconds": round(self._sum_seconds, 4), "count": self._total}
 
 
 class Rate:
@@ -112,6 +129,7 @@ class Snapshot:
     age_ms: float | None
     p50_ms: float | None
     p99_ms: float | None
+    latency: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def dropped_total(self) -> int:
@@ -142,14 +160,17 @@ class CameraCounters:
         self._answered = 0
         self._pending = 0
         self._dropped: Counter[str] = Counter()
+        self._closed = False
         self._received_rate = Rate()
         self._answered_rate = Rate()
         self._newest_answer: float | None = None
         self.latency = Histogram()
 
     def received(self, now: float) -> None:
-        """A frame was decoded."""
+        """The camera sent a picture."""
         with self._lock:
+            if self._closed:
+                return
             self._received += 1
             self._pending += 1
             self._received_rate.add(now)
@@ -157,6 +178,8 @@ class CameraCounters:
     def answered(self, decoded_at: float, now: float) -> None:
         """A frame decoded at `decoded_at` has its result."""
         with self._lock:
+            if self._closed:
+                return
             self._answered += 1
             self._pending -= 1
             self._answered_rate.add(now)
@@ -165,9 +188,33 @@ class CameraCounters:
 
     def dropped(self, reason: DropReason, frames: int = 1) -> None:
         """Frames end without an answer."""
+        if not frames:
+            return
         with self._lock:
+            if self._closed:
+                return
             self._dropped[reason.value] += frames
             self._pending -= frames
+
+    def close(self) -> None:
+        """Count what is pending as stopped, and nothing from here on: for a camera whose thread hangs at the end."""
+        with self._lock:
+            if self._pending > 0:
+                self._dropped[DropReason.STOPPED.value] += self._pending
+                self._pending = 0
+            self._closed = True
+
+    def add(self, other: CameraCounters) -> None:
+        """Add the totals of another one."""
+        with other._lock:
+            received, answered, pending = other._received, other._answered, other._pending
+            dropped = dict(other._dropped)
+            with self._lock:
+                self._received += received
+                self._answered += answered
+                self._pending += pending
+                self._dropped.update(dropped)
+                self.latency.merge(other.latency)
 
     def snapshot(self, now: float) -> Snapshot:
         """All counts at one moment."""
@@ -183,4 +230,5 @@ class CameraCounters:
                 age_ms=None if self._newest_answer is None else round((now - self._newest_answer) * 1000, 1),
                 p50_ms=None if p50 is None else round(p50 * 1000, 1),
                 p99_ms=None if p99 is None else round(p99 * 1000, 1),
+                latency=self.latency.cumulative(),
             )

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one camera's frames to the server: newest wins, few in flight, every frame counted once."""
+"""The way of one camera's frames to the server: newest wins, few in flight, answers in order, every frame counted once."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -16,7 +17,13 @@ from sightline.errors import DeadlineExceeded, ModelNotFoundError, ServerUnavail
 from sightline.frame import Frame
 from sightline.results import Detections
 
+UNDELIVERED = 2
+"""Answers of one camera that may wait for the outputs; while more do, nothing is sent for it."""
+DEADLINE_SECONDS = 4.0
 _OVERLOAD_WORD = "is overloaded"
+_LATE_WORD = "timeout expired"
+_LEAST_SECONDS = 0.001
+_POLL_SECONDS = 0.05
 
 
 class Pending(Protocol):
@@ -35,7 +42,7 @@ class Pending(Protocol):
 class Submitter(Protocol):
     """The part of Client that the engine uses."""
 
-    def submit(self, model: str, image: Frame) -> Pending:
+    def submit(self, model: str, image: Frame, *, timeout_seconds: float | None = None) -> Pending:
         """Send one frame; returns at once."""
 
 
@@ -44,8 +51,10 @@ def drop_reason(error: BaseException) -> DropReason:
     if isinstance(error, DeadlineExceeded):
         return DropReason.EXPIRED
     if isinstance(error, ServerUnavailable):
-        overloaded = _OVERLOAD_WORD in str(error)
-        return DropReason.REFUSED if overloaded else DropReason.SERVER_UNAVAILABLE
+        text = str(error)
+        if _LATE_WORD in text:
+            return DropReason.EXPIRED
+        return DropReason.REFUSED if _OVERLOAD_WORD in text else DropReason.SERVER_UNAVAILABLE
     if isinstance(
         error, ModelNotFoundError
     ):  # after the start: the server is back and still loads its models
@@ -53,10 +62,24 @@ def drop_reason(error: BaseException) -> DropReason:
     return DropReason.ERROR
 
 
+class Entry:
+    """One frame that was sent. `pending` is None until it is, or where that failed with `error`."""
+
+    __slots__ = ("done", "error", "frame", "pending")
+
+    def __init__(self, frame: StreamFrame) -> None:
+        self.frame = frame
+        self.pending: Pending | None = None
+        self.error: SightlineError | None = None
+        self.done = False
+
+
 class Lane:
     """One camera's slot, counters and requests.
 
-    `completed` is called with (lane, frame, pending) on a foreign thread.
+    `completed(lane)` is called on a foreign thread when answers can be taken with `ready()`.
+    model, deadline_seconds and max_in_flight may be changed at any time.
+    lossless: no frame is replaced by a newer one and none is too old; see `wait_for_room`.
     """
 
     def __init__(
@@ -64,76 +87,141 @@ class Lane:
         client: Submitter,
         model: str,
         gate: ServerGate,
-        completed: Callable[[Lane, StreamFrame, Pending], None],
+        completed: Callable[[Lane], None],
         *,
         max_in_flight: int = 2,
-        every: int = 1,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        lossless: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = CameraCounters()
         self.last_error: SightlineError | None = None
+        self.model = model
+        self.max_in_flight = max_in_flight
+        self.deadline_seconds = deadline_seconds
+        self.lossless = lossless
         self._client = client
-        self._model = model
         self._gate = gate
         self._completed = completed
-        self._max_in_flight = max_in_flight
-        self._every = every
         self._now = now
         self._slot: NewestSlot[StreamFrame] = NewestSlot()
-        self._in_flight: dict[int, tuple[StreamFrame, Pending | None]] = {}
-        self._received = 0
+        self._taken = threading.Event()
+        self._sent: deque[Entry] = deque()
+        self._in_flight = 0
         self._stopped = False
         self._lock = threading.Lock()
 
     def offer(self, frame: StreamFrame) -> None:
-        """A newly decoded frame; on the camera's thread."""
+        """A frame that has not been counted as received yet; on the camera's thread."""
         self.counters.received(frame.decoded_at)
-        self._received += 1
+        self.admit(frame)
+
+    def admit(self, frame: StreamFrame) -> None:
+        """A frame that has been counted as received; on the camera's thread."""
         if self._stopped:
             self.counters.dropped(DropReason.STOPPED)
         elif frame.damaged:
             self.counters.dropped(DropReason.DAMAGED)
-        elif (self._received - 1) % self._every:
-            self.counters.dropped(DropReason.SKIPPED)
         else:
+            self._taken.clear()
             if self._slot.put(frame) is not None:
                 self.counters.dropped(DropReason.SUPERSEDED)
             self.pump()
+            if self._stopped:  # close() may have looked into the slot before
+                self._empty_slot()
+
+    def wait_for_room(self, stopping: Callable[[], bool]) -> None:
+        """Block until a frame would replace no other one, or `stopping` says so."""
+        while self._slot.full and not stopping():
+            if not self._taken.wait(_POLL_SECONDS):
+                self.pump()
 
     def pump(self) -> None:
         """Send the waiting frame if there is room."""
+        while (entry := self._next()) is not None:
+            self._send(entry)
+
+    def _next(self) -> Entry | None:
+        """The waiting frame, with its place in the order of answers; None where there is none or no room."""
         with self._lock:
-            if self._stopped or len(self._in_flight) >= self._max_in_flight:
-                return
+            if (
+                self._stopped
+                or self._in_flight >= self.max_in_flight
+                or len(self._sent) >= self.max_in_flight + UNDELIVERED
+                or not self._slot.full
+            ):
+                return None
+            now = self._now()
+            may_send = self._gate.allows(now)
+            if self.lossless and not may_send:
+                return None
             frame = self._slot.take()
+            self._taken.set()
             if frame is None:
-                return
-            if not self._gate.allows(self._now()):
+                return None
+            if not may_send:
                 self.counters.dropped(DropReason.SERVER_UNAVAILABLE)
-                return
-            self._in_flight[id(frame)] = (frame, None)
+                return None
+            if self.is_late(frame, now):
+                self.counters.dropped(DropReason.EXPIRED)
+                return None
+            entry = Entry(frame)
+            self._sent.append(entry)
+            self._in_flight += 1
+            return entry
+
+    def _send(self, entry: Entry) -> None:
+        timeout = None
+        if not self.lossless:
+            left = entry.frame.decoded_at + self.deadline_seconds - self._now()
+            timeout = max(left, _LEAST_SECONDS)
         try:
-            pending = self._client.submit(self._model, frame.frame)
+            pending = self._client.submit(self.model, entry.frame.frame, timeout_seconds=timeout)
         except SightlineError as error:
-            self.failed(frame, error)
+            entry.error = error
+            self._answer_came(entry)
             return
+        entry.pending = pending
+        pending.add_done_callback(lambda _: self._answer_came(entry))
+
+    def _answer_came(self, entry: Entry) -> None:
+        """On any thread: there is room for the next frame, and, in order, something to be delivered."""
         with self._lock:
-            if id(frame) in self._in_flight:
-                self._in_flight[id(frame)] = (frame, pending)
-        pending.add_done_callback(lambda done: self._completed(self, frame, done))
+            if entry.done:
+                return
+            entry.done = True
+            self._in_flight -= 1
+            is_first = bool(self._sent) and self._sent[0] is entry
+        if is_first:
+            self._completed(self)
+        self.pump()
+
+    def ready(self) -> Entry | None:
+        """The oldest frame that was sent, once it has its answer; to be followed by `answered` or `failed`."""
+        with self._lock:
+            if not self._sent or not self._sent[0].done:
+                return None
+            return self._sent.popleft()
+
+    def is_late(self, frame: StreamFrame, now: float) -> bool:
+        """Whether an answer at this time is of no use any more."""
+        return not self.lossless and now - frame.decoded_at > self.deadline_seconds
 
     def answered(self, frame: StreamFrame) -> bool:
-        """The frame has its result; False when it was counted before (stopped meanwhile)."""
-        if not self._settle(frame):
-            return False
+        """The frame has its result; False where it came too late to be shown."""
         self._gate.answered()
         self.last_error = None
-        self.counters.answered(frame.decoded_at, self._now())
+        now = self._now()
+        if self.is_late(frame, now):
+            self.counters.dropped(DropReason.EXPIRED)
+            return False
+        self.counters.answered(frame.decoded_at, now)
         return True
 
-    def failed(self, frame: StreamFrame, error: SightlineError) -> None:
-        """The frame's request broke."""
-        if not self._settle(frame):
+    def failed(self, error: SightlineError) -> None:
+        """A frame's request broke."""
+        if self._stopped:
+            self.counters.dropped(DropReason.STOPPED)
             return
         reason = drop_reason(error)
         self.last_error = error
@@ -145,27 +233,35 @@ class Lane:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
+        """Requests under way, and answers that nobody has taken yet."""
         with self._lock:
-            return len(self._in_flight)
+            return len(self._sent)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits and nothing is under way."""
+        return not self._slot.full and self.in_flight == 0
 
     def close(self) -> None:
         """Send nothing any more; requests under way may still be answered."""
         with self._lock:
             self._stopped = True
+        self._empty_slot()
+
+    def _empty_slot(self) -> None:
         if self._slot.take() is not None:
             self.counters.dropped(DropReason.STOPPED)
+        self._taken.set()
 
     def abandon(self) -> None:
-        """Cancel the requests under way and count them as stopped."""
+        """Cancel the requests under way and count them, and the answers that nobody has taken, as stopped."""
         with self._lock:
-            left = list(self._in_flight.values())
-        for frame, pending in left:
-            if self._settle(frame):
-                self.counters.dropped(DropReason.STOPPED)
-            if pending is not None:
-                pending.cancel()
-
-    def _settle(self, frame: StreamFrame) -> bool:
-        with self._lock:
-            return self._in_flight.pop(id(frame), None) is not None
+            left = list(self._sent)
+            self._sent.clear()
+            for entry in left:
+                entry.done = True
+            self._in_flight = 0
+        self.counters.dropped(DropReason.STOPPED, len(left))
+        for entry in left:
+            if entry.pending is not None:
+                entry.pending.cancel()

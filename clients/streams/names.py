@@ -13,21 +13,28 @@ from sightline.errors import StreamError
 from sightline.redact import hide_credentials, redact
 
 NETWORK_SCHEMES = ("rtsp", "rtsps", "http", "https")
-MAX_SOURCES = 64
+DEVICE_SCHEME = "v4l2"
+MAX_SOURCES = 256
+FOLDER_RATE = 10.0
+MAX_RATE = 240.0
 _NAME = re.compile(r"[\w][\w .-]{0,63}\Z")
 _NAMED = re.compile(r"^(?P<name>[\w][\w .-]{0,63})=(?P<url>.+)$", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DEVICE = re.compile(r"v4l2://(/dev/video\d{1,3})\Z")
 _MAX_FILE_BYTES = 1 << 20
+_CONNECTION_FIELDS = ("url", "loop", "transport", "hardware", "paced", "tls_verify", "ca_file")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One camera: a name that is shown, and a URL or video file that may hold a password and is not.
+    """One camera: a name that is shown, and a URL, video file or folder of images, which may hold a password and is not.
 
     model: None for the watch's own. rate: frames a second that are sent at most; None for all. deadline_seconds: an answer
-    to an older frame is of no use. transport: tcp or udp. decode: auto, all or keyframes. paced: a file at its own speed.
+    to an older frame is of no use. transport: tcp or udp. decode: auto, all or keyframes. hardware: auto or off.
+    paced: a file at its own speed; else as fast as its frames are answered, each of them, without a deadline.
+    tls_verify: rtsps and https cameras need a certificate that the system, or ca_file (PEM), trusts. Raises StreamError.
     """
 
     name: str
@@ -44,29 +51,83 @@ class Source:
     ca_file: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.is_network and _is_file(self.url):
+        if not self.is_live and _is_local(self.url):
             _check_name(self.name)
+            self._check_choices()
             return
         hide_credentials(self.url)
         _check_name(self.name)
+        self._check_choices()
         if _CONTROL.search(self.url):
             raise StreamError(
                 f"the URL of source {self.name!r} has a line end or another control character in it; remove it"
             )
-        if not self.is_network:
+        if self._scheme == DEVICE_SCHEME and not _DEVICE.match(self.url):
             raise StreamError(
-                f"source {self.name!r} is {_without_credentials(self.url)!r}; "
-                f"it must be a URL of {', '.join(NETWORK_SCHEMES)} or a video file that exists"
+                f"source {self.name!r} is {_without_credentials(self.url)!r}; a USB camera is v4l2:///dev/videoN"
+            )
+        if not self.is_live:
+            raise StreamError(
+                f"source {self.name!r} is {_without_credentials(self.url)!r}; it must be a URL of "
+                f"{', '.join(NETWORK_SCHEMES)}, a device as v4l2:///dev/video0, or a video file or folder of images "
+                "that exists"
+            )
+
+    def _check_choices(self) -> None:
+        choices = {
+            "transport": ("tcp", "udp"),
+            "decode": ("auto", "all", "keyframes"),
+            "hardware": ("auto", "off"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise StreamError(
+                    f"{name} of source {self.name!r} is {getattr(self, name)!r}; it must be {' or '.join(allowed)}"
+                )
+        if self.rate is not None and not 0 < self.rate <= MAX_RATE:
+            raise StreamError(
+                f"rate of source {self.name!r} is {self.rate}; it must be above 0, at most {MAX_RATE:g}"
+            )
+        if not 0 < self.deadline_seconds < float("inf"):
+            raise StreamError(
+                f"deadline_seconds of source {self.name!r} is {self.deadline_seconds}; it must be above 0"
             )
 
     @property
+    def kind(self) -> str:
+        """'rtsp', 'rtsps', 'http', 'https', 'v4l2', 'folder' or 'file'."""
+        return self._scheme or ("folder" if _is_folder(self.url) else "file")
+
+    @property
+    def _scheme(self) -> str:
+        scheme, separator, _ = self.url.partition("://")
+        known = bool(separator) and scheme.lower() in (*NETWORK_SCHEMES, DEVICE_SCHEME)
+        return scheme.lower() if known else ""
+
+    @property
     def is_network(self) -> bool:
-        """True for a URL, False for a file."""
-        return self.url.partition("://")[0].lower() in NETWORK_SCHEMES and "://" in self.url
+        """True for a URL of a camera, False for what is on this machine."""
+        return self._scheme in NETWORK_SCHEMES
+
+    @property
+    def is_live(self) -> bool:
+        """True for cameras, whose time does not stand still; False for a file or folder."""
+        return bool(self._scheme)
+
+    @property
+    def is_lossless(self) -> bool:
+        """Each frame is wanted: the reader waits, instead of newer frames taking the place of older ones."""
+        return not self.paced and not self.is_live
+
+    @property
+    def device(self) -> str:
+        """Path of a v4l2 device; empty for others."""
+        match = _DEVICE.match(self.url)
+        return match[1] if match else ""
 
     @property
     def host(self) -> str:
-        """Host and port by which attempts are paced; empty for a file."""
+        """Host and port by which attempts are paced; empty for what is on this machine."""
         if not self.is_network:
             return ""
         after_user = self.url.rpartition("@")[2] if "@" in self.url else self.url.partition("://")[2]
@@ -75,7 +136,11 @@ class Source:
     @property
     def shown(self) -> str:
         """The URL without credentials and query, or the file's name."""
-        return _without_credentials(self.url) if self.is_network else Path(self.url).name
+        return _without_credentials(self.url) if self.is_live else Path(self.url).name
+
+    def connects_differently(self, other: Source) -> bool:
+        """Whether a camera that is read as the other has to be connected anew to be read as this."""
+        return any(getattr(self, name) != getattr(other, name) for name in _CONNECTION_FIELDS)
 
 
 def expand(text: str, environment: Mapping[str, str] | None = None) -> str:
@@ -97,7 +162,7 @@ def parse_sources(texts: Iterable[str], *, loop: bool = False) -> list[Source]:
     parsed: list[tuple[str | None, str]] = []
     for text in texts:
         named = _NAMED.match(text)
-        if named and not _is_file(text):
+        if named and not _is_local(text):
             parsed.append((named["name"], expand(named["url"])))
         else:
             parsed.append((None, expand(text)))
@@ -140,9 +205,9 @@ def sources_from_file(path: Path, *, loop: bool = False) -> list[Source]:
     return checked([Source(str(name), expand(url), loop) for name, url in document.items()])
 
 
-def checked(sources: list[Source]) -> list[Source]:
+def checked(sources: list[Source], *, may_be_empty: bool = False) -> list[Source]:
     """The sources; an error where there are none, too many, or two of one name."""
-    if not sources:
+    if not sources and not may_be_empty:
         raise StreamError(
             "no camera is named; give at least one, as in sightline watch front=rtsp://host/stream"
         )
@@ -171,6 +236,17 @@ def _is_file(text: str) -> bool:
         return False
 
 
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _is_local(text: str) -> bool:
+    return _is_file(text) or _is_folder(text)
+
+
 def _without_credentials(text: str) -> str:
     """The address without user part, query and fragment, whatever it looks like."""
     scheme, separator, rest = text.partition("://")
@@ -187,7 +263,7 @@ def _without_credentials(text: str) -> str:
 
 def _name_of(url: str, position: int) -> str:
     """The last part of the path, without what may hold credentials."""
-    path = url if _is_file(url) else _without_credentials(url)
+    path = url if _is_local(url) else _without_credentials(url)
     last = path.rstrip("/").rpartition("/")[2] if "://" in path and path.count("/") > 2 else Path(path).stem
     name = re.sub(r"[^\w.-]+", "-", last).strip("-.")[:60]
     return name if _NAME.match(name) else f"camera-{position}"

@@ -51,13 +51,17 @@ class Reconnect:
     """One camera's link: connecting -> live -> waiting -> connecting ..., never giving up until stopped."""
 
     def __init__(
-        self, backoff: Backoff | None = None, *, uniform: Callable[[float, float], float] = random.uniform
+        self,
+        backoff: Backoff | None = None,
+        *,
+        uniform: Callable[[float, float], float] = random.uniform,
+        connections: int = 0,
     ) -> None:
         self._backoff = backoff or Backoff()
         self._uniform = uniform
         self.state = LinkState.CONNECTING
         self.failures = 0
-        self.connections = 0
+        self.connections = connections
         self.retry_at = 0.0
         self._live_since = 0.0
         self._last_frame = 0.0
@@ -79,6 +83,11 @@ class Reconnect:
         elif now - self._live_since >= self._backoff.steady_seconds:
             self.failures = 0
         self._last_frame = now
+
+    def data(self, now: float) -> None:
+        """Pictures arrived that are left undecoded on purpose: a live link is well."""
+        if self.state is LinkState.LIVE:
+            self._last_frame = now
 
     def failed(self, now: float, *, auth: bool = False) -> float:
         """The attempt or the link broke; gives the seconds to wait before the next attempt."""

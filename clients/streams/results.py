@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sightline.clients.events.event import Event, utc_text
 from sightline.frame import Frame
@@ -124,8 +124,22 @@ class StreamSink(Protocol):
         """Finish the output; no `write` follows."""
 
 
+@runtime_checkable
+class EventSink(Protocol):
+    """A sink that also takes what happened beside the frames: lives of cameras and server, and the passing of time.
+
+    On the thread of `write`. The events of a frame come with its result, not here.
+    """
+
+    def emit(self, event: Event) -> None:
+        """Take one event; the same one always has the same id."""
+
+
 class VideoSink(Protocol):
-    """Takes the cameras' video; called on the cameras' own threads, so it must return at once."""
+    """Takes the cameras' video; called on the cameras' own threads, so it must return at once.
+
+    on_added comes first and on_removed last of all calls for a camera, those of the start included.
+    """
 
     def on_added(self, camera: int, name: str) -> None:
         """A camera is watched from now on."""
@@ -140,7 +154,7 @@ class VideoSink(Protocol):
         """A compressed picture arrived."""
 
     def on_frame(self, frame: StreamFrame) -> None:
-        """A picture was decoded."""
+        """A picture was decoded that is going to be sent."""
 
     def on_disconnected(self, camera: int) -> None:
         """The connection ended."""

@@ -16,6 +16,11 @@ class NewestSlot(Generic[T]):
         self._item: T | None = None
         self._lock = threading.Lock()
 
+    @property
+    def full(self) -> bool:
+        """Whether there is an item."""
+        return self._item is not None
+
     def put(self, item: T) -> T | None:
         """Store the item; the one that it pushed out, if any."""
         with self._lock:

@@ -10,240 +10,322 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sightline.clients.streams.names import Source
+from sightline.clients.events.event import Event
+from sightline.clients.streams.counters import DropReason
+from sightline.clients.streams.decoder import Decoder
+from sightline.clients.streams.folder import images_of, picture_of
+from sightline.clients.streams.lane import Lane
+from sightline.clients.streams.life import CameraLife, Trouble
+from sightline.clients.streams.names import FOLDER_RATE, Source
+from sightline.clients.streams.opening import (
+    OPEN_TIMEOUT_SECONDS,
+    open_container,
+    reason_of,
+    require_av,
+    stream_error,
+)
 from sightline.clients.streams.pictures import NewFrame, frame_from_picture, plain_frame
 from sightline.clients.streams.reconnect import HostPacer, LinkState, Reconnect
 from sightline.clients.streams.results import Packet, StreamFrame, VideoFormat, VideoSink
+from sightline.clients.streams.schedule import Picker
 from sightline.clients.streams.timeline import Timeline, TimestampJump
-from sightline.errors import MissingDependencyError, StreamAuthError, StreamError
-from sightline.redact import redact
+from sightline.errors import StreamAuthError, StreamError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-OPEN_TIMEOUT_SECONDS = 5.0
-READ_TIMEOUT_SECONDS = 2.0
-RTSP_SCHEMES = ("rtsp", "rtsps")
-# A playlist may name other files and hosts; these keep FFmpeg at what the person named.
-_RTSP_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto"
-_HTTP_PROTOCOLS = "http,https,httpproxy,tcp,tls,crypto"
-_FILE_FORMATS = "mov,matroska,webm,avi,flv,asf,ogg,mpeg,mpegts,mpegvideo,h264,hevc,mjpeg,ivf,av1,obu,gif"
+__all__ = ["OPEN_TIMEOUT_SECONDS", "CameraReader", "require_av"]
 
-
-def require_av() -> None:
-    """Raises MissingDependencyError where PyAV is not installed; to be called before a thread needs it."""
-    try:
-        import av.error  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"cameras and video files need {error.name or 'av'}; pip install 'sightline[watch]'"
-        ) from None
-
-
-def open_address(source: Source) -> str:
-    """What FFmpeg opens; the prefix keeps it from reading a file's name with ':' in it as a protocol."""
-    return source.url if source.is_network else f"file:{source.url}"
-
-
-def open_options(source: Source, transport: str) -> dict[str, str]:
-    """FFmpeg options for a quick first picture; not `fflags=nobuffer`, which loses the first keyframe."""
-    if not source.is_network:
-        return {"protocol_whitelist": "file", "format_whitelist": _FILE_FORMATS}
-    options = {"analyzeduration": "0", "probesize": "32768"}
-    if source.url.partition("://")[0].lower() in RTSP_SCHEMES:
-        return options | {"rtsp_transport": transport, "protocol_whitelist": _RTSP_PROTOCOLS}
-    return options | {"protocol_whitelist": _HTTP_PROTOCOLS}
-
-
-def reason_of(error: Exception) -> tuple[type[StreamError], str]:
-    """Kind and plain words of a foreign error; PyAV's own texts hold the URL with its password."""
-    import av.error
-
-    if isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)):
-        return StreamAuthError, "refuses the user name or password; correct them in its URL"
-    if isinstance(error, av.error.HTTPNotFoundError):
-        return StreamError, "has no stream of that path; correct the part after the host"
-    if isinstance(error, ConnectionRefusedError):
-        return StreamError, "cannot be reached: nobody listens at its host and port"
-    if isinstance(error, (TimeoutError, av.error.ExitError)):
-        return StreamError, "gave no data in time"
-    if isinstance(error, EOFError):
-        return StreamError, "ended the stream"
-    if isinstance(error, StreamError):
-        return type(error), str(error)
-    return StreamError, redact(str(getattr(error, "strerror", None) or type(error).__name__))
-
-
-def stream_error(source: Source, error: Exception) -> StreamError:
-    """Our error for a foreign one; its text names the camera and never holds its credentials."""
-    kind, reason = reason_of(error)
-    return kind(f"camera {source.name!r} ({source.shown}) {reason}")
+BEAT_SECONDS = 1.0
+"""A reader that is well shows it at least so often, but for a blocking call of FFmpeg's."""
 
 
 class CameraReader(threading.Thread):
     """Reads one source until stopped; its state may be looked at from any thread.
 
+    lane: takes the frames that are to be sent. emit: takes the events of the camera's life, None included.
     new_frame: makes the frames into which pictures are unpacked, for instance slots of a client's shared memory.
+    before: the reader in whose place this one comes.
     """
 
     def __init__(
         self,
-        index: int,
+        number: int,
         source: Source,
-        on_frame: Callable[[StreamFrame], None],
+        lane: Lane,
         *,
         videos: Sequence[VideoSink] = (),
-        transport: str = "tcp",
         pacer: HostPacer | None = None,
         new_frame: NewFrame = plain_frame,
+        every: int = 1,
+        emit: Callable[[Event | None], None] = lambda event: None,
+        before: CameraReader | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name=f"camera-{source.name}", daemon=True)
         self.source = source
-        self.link = Reconnect()
+        self.link = Reconnect(connections=before.link.connections if before else 0)
+        self.life = before.life if before else CameraLife(source.name)
         self.last_error: StreamError | None = None
         self.last_reason: str | None = None
-        self._index = index
-        self._on_frame = on_frame
+        self.beat = now()
+        self.epoch = before.epoch if before else 0
+        self._number = number
+        self._lane = lane
+        self._counters = lane.counters
         self._videos = tuple(videos)
-        self._transport = transport
         self._pacer = pacer or HostPacer()
         self._new_frame = new_frame
+        self._picker = Picker(source.rate, every)
+        self._emit = emit
         self._now = now
-        self._stopping = threading.Event()
-        self._epoch = 0
+        self._wake = threading.Event()
+        self._is_stopping = False
+        self._reconnects = False
+        self._format = VideoFormat("", 0, 0, 0.0, b"")
+
+    @property
+    def video(self) -> dict[str, Any] | None:
+        """What the newest connection delivers, as plain values; None before the first."""
+        video = self._format
+        if not video.codec:
+            return None
+        return {
+            "codec": video.codec,
+            "width": video.width,
+            "height": video.height,
+            "frames_per_second": round(video.frames_per_second, 2),
+        }
 
     def stop(self) -> None:
         """Ask the thread to end; it does within OPEN_TIMEOUT_SECONDS."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._wake.set()
+
+    def change(self, source: Source) -> None:
+        """Read it this way from now on; connects anew only where that is needed."""
+        reconnects = source.connects_differently(self.source)
+        self.source = source
+        self._picker.schedule.change(source.rate)
+        if reconnects:
+            self._reconnects = True
+            self._wake.set()
 
     def run(self) -> None:
         """Thread body."""
         first = True
-        while not self._stopping.is_set():
+        while not self._is_stopping:
             self._wait_for_turn(first)
             first = False
-            if self._stopping.is_set():
+            if self._is_stopping:
                 break
             self.link.connecting(self._now())
             try:
                 self._session()
             except Exception as error:  # a camera must never take its thread down
-                self._broke(error)
+                if not self._is_over:
+                    self._broke(error)
             finally:
                 for video in self._videos:
-                    video.on_disconnected(self._index)
-            if self.link.state is LinkState.ENDED:
-                return
+                    video.on_disconnected(self._number)
+            while self.link.state is LinkState.ENDED and not self._is_over:
+                self._pause(BEAT_SECONDS)
         self.link.stop()
 
+    @property
+    def _is_over(self) -> bool:
+        """The session is to be ended: the camera is stopped, or to be connected differently."""
+        return self._is_stopping or self._reconnects
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, showing now and then that the thread is well, until somebody wants something of it."""
+        until = self._now() + seconds
+        self.beat = self._now()
+        while not self._is_over and (left := until - self._now()) > 0:
+            self._wake.wait(min(left, BEAT_SECONDS))
+            self.beat = self._now()
+
     def _broke(self, error: Exception) -> None:
+        was_live = self.link.state is LinkState.LIVE
         self.last_error = stream_error(self.source, error)
         self.last_reason = reason_of(error)[1]
-        self.link.failed(self._now(), auth=isinstance(self.last_error, StreamAuthError))
+        is_auth = isinstance(self.last_error, StreamAuthError)
+        self.link.failed(self._now(), auth=is_auth)
+        trouble: Trouble = "auth_refused" if is_auth else "lost"
+        if was_live and isinstance(error, TimeoutError):
+            trouble = "stalled"
+        self._emit(self.life.broken(trouble, self.last_reason, time.time()))
 
     def _wait_for_turn(self, first: bool) -> None:
+        if self._reconnects:  # from here on nothing is left of how it was read before
+            self._reconnects = False
+            self._wake.clear()
+            self.link = Reconnect(connections=self.link.connections)
+            first = True
         now = self._now()
         earliest = max(now, self.link.retry_at)
         if self.source.is_network:
             earliest = self._pacer.reserve(self.source.host, earliest, first=first)
             self.link.postponed(earliest)
-        self._stopping.wait(max(0.0, earliest - now))
+        self._pause(earliest - now)
 
     def _session(self) -> None:
-        import av
-
-        network = self.source.is_network
-        container = av.open(
-            open_address(self.source),
-            options=open_options(self.source, self._transport),
-            timeout=(OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS) if network else None,
-        )
+        if self.source.kind == "folder":
+            self._play_folder(self.source)
+            return
+        source = self.source
+        container = open_container(source)
         try:
             if not container.streams.video:
                 raise StreamError("sends no video")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_type = "SLICE"  # frame threads would hold pictures back
-            stream.codec_context.thread_count = 1
-            while True:
-                self._play(container, stream)
-                if self._stopping.is_set():
-                    return
-                if network:
-                    raise EOFError
-                if not self.source.loop:
-                    self.link.ended()
-                    return
-                container.seek(0)
-                stream.codec_context.flush_buffers()
+            self._play_container(source, container, container.streams.video[0])
         finally:
             container.close()
 
-    def _play(self, container: InputContainer, stream: VideoStream) -> None:
+    def _play_container(self, source: Source, container: InputContainer, stream: VideoStream) -> None:
+        decoder = Decoder(stream, self._picker, self._counters, decode=source.decode, now=self._now)
+        ends = not source.is_live or (source.kind in ("http", "https") and bool(container.duration))
+        try:
+            while True:
+                self._play(container, stream, decoder, paced=ends and source.paced)
+                if self._is_over:
+                    return
+                if not ends:
+                    raise EOFError
+                if not source.loop:
+                    self.link.ended()
+                    return
+                container.seek(0)
+                decoder.restart()
+        finally:
+            decoder.end(DropReason.STOPPED if self._is_over else DropReason.DAMAGED)
+
+    def _play(self, container: InputContainer, stream: VideoStream, decoder: Decoder, *, paced: bool) -> None:
         started = self._now()
-        timeline, number = self._new_epoch(stream), 0
+        timeline, number, is_live = self._new_epoch(stream), 0, self.source.is_live
         for packet in container.demux(stream):
-            if self._stopping.is_set():
+            self.beat = self._now()
+            if self._is_over:
                 return
-            if packet.size:
-                try:
-                    pts, dts = timeline.packet(packet.pts, packet.dts)
-                except TimestampJump:
-                    timeline, number = self._new_epoch(stream), 0
-                    started = self._now()
-                    pts, dts = timeline.packet(packet.pts, packet.dts)
-                if not self.source.is_network:
-                    self._stopping.wait(max(0.0, started + dts - self._now()))
-                compressed = Packet(bytes(packet), bool(packet.is_keyframe), pts, dts)
-                for video in self._videos:
-                    video.on_packet(self._index, self._epoch, compressed)
-            number = self._decode(packet, timeline, number)
-            if self.source.is_network and self.link.stalled(self._now()):
+            if not packet.size:
+                number = self._hand_on_all(decoder.pictures(packet), timeline, number)
+                continue
+            self._counters.received(self.beat)
+            try:
+                pts, dts = timeline.packet(packet.pts, packet.dts)
+            except TimestampJump:
+                timeline, number = self._new_epoch(stream), 0
+                started = self._now()
+                pts, dts = timeline.packet(packet.pts, packet.dts)
+            if paced:
+                self._pause(started + dts - self._now())
+            decoder.decode = self.source.decode
+            if decoder.feeds(packet, pts):
+                pictures = decoder.pictures(packet)
+            else:
+                pictures = []
+                self._counters.dropped(DropReason.SKIPPED)
+                self.link.data(self._now())
+            if packet.is_keyframe and decoder.size != (self._format.width, self._format.height):
+                timeline, number = self._new_epoch(stream), 0
+                started = self._now()
+                pts, dts = timeline.packet(packet.pts, packet.dts)
+            self._hand_packet_on(packet, pts, dts)
+            number = self._hand_on_all(pictures, timeline, number)
+            if is_live and self.link.stalled(self._now()):  # data comes, but no picture
                 raise TimeoutError
 
+    def _hand_packet_on(self, packet: Any, pts: float, dts: float) -> None:
+        if self._videos:
+            compressed = Packet(bytes(packet), bool(packet.is_keyframe), pts, dts)
+            for video in self._videos:
+                video.on_packet(self._number, self.epoch, compressed)
+
     def _new_epoch(self, stream: VideoStream) -> Timeline:
-        self._epoch = max(time.time_ns() // 1_000_000, self._epoch + 1)
         context = stream.codec_context
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         extradata = context.extradata
-        video = VideoFormat(
-            context.name, context.width, context.height, rate, bytes(extradata) if extradata else b""
+        self._begin(
+            VideoFormat(
+                context.name, context.width, context.height, rate, bytes(extradata) if extradata else b""
+            )
         )
-        for sink in self._videos:
-            sink.on_connected(self._index, self._epoch, video)
         return Timeline(stream.time_base or context.time_base, rate)  # type: ignore[arg-type]
 
-    def _decode(self, packet: Any, timeline: Timeline, number: int) -> int:
-        import av.error
+    def _begin(self, video: VideoFormat) -> None:
+        self.epoch = max(time.time_ns() // 1_000_000, self.epoch + 1)
+        self._format = video
+        self._picker.restart()
+        for sink in self._videos:
+            sink.on_connected(self._number, self.epoch, video)
 
-        try:
-            pictures = packet.decode()
-        except av.error.InvalidDataError:
-            return number  # a damaged access unit; the stall check ends a stream that has only those
+    def _hand_on_all(self, pictures: Sequence[VideoFrame], timeline: Timeline, number: int) -> int:
         for picture in pictures:
-            now = self._now()
-            if not picture.is_corrupt:  # damaged ones are no sign of life
-                self.link.frame(now)
-                self.last_error = None
-            self._hand_on(picture, timeline.frame(picture.pts), number, now)
+            self._hand_on(picture, timeline.frame(picture.pts), number)
             number += 1
         return number
 
-    def _hand_on(self, picture: Any, pts_seconds: float, number: int, now: float) -> None:
+    def _hand_on(self, picture: Any, pts_seconds: float, number: int) -> None:
+        now = self._now()
+        if picture.is_corrupt:  # no sign of life either
+            self._counters.dropped(DropReason.DAMAGED)
+            return
+        self.link.frame(now)
+        self.last_error = None
+        self._emit(self.life.live(self.epoch, time.time()))
+        refusal = self._picker.refusal(pts_seconds)
+        if refusal is not None:
+            self._counters.dropped(refusal)
+            return
+        if self._lane.lossless:
+            self._lane.wait_for_room(self._is_waiting_over)
+            now = self._now()
         frame = StreamFrame(
-            self._index,
+            self._number,
             self.source.name,
-            self._epoch,
+            self.epoch,
             number,
             pts_seconds,
             now,
             time.time(),
             frame_from_picture(picture, self._new_frame),
-            picture.is_corrupt,
         )
         for video in self._videos:
             video.on_frame(frame)
-        self._on_frame(frame)
+        self._lane.admit(frame)
+
+    def _is_waiting_over(self) -> bool:
+        self.beat = self._now()
+        return self._is_over
+
+    def _play_folder(self, source: Source) -> None:
+        """The images of a folder as the pictures of a camera."""
+        period = 1.0 / (source.rate or FOLDER_RATE)
+        while not self._is_over:
+            images, started = images_of(source.url), self._now()
+            if not images:
+                raise StreamError("has no image in it (JPEG, PNG or WebP)")
+            self._begin(VideoFormat("images", 0, 0, 1.0 / period, b""))
+            for number, path in enumerate(images):
+                if source.paced:
+                    self._pause(started + number * period - self._now())
+                if self._is_over:
+                    return
+                self._hand_image_on(path, number, number * period)
+            if not source.loop:
+                self.link.ended()
+                return
+
+    def _hand_image_on(self, path: Path, number: int, pts_seconds: float) -> None:
+        self.beat = self._now()
+        self._counters.received(self.beat)
+        picture = picture_of(path)
+        if picture is None:
+            self._counters.dropped(DropReason.DAMAGED)
+        else:
+            self._hand_on(picture, pts_seconds, number)

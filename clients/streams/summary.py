@@ -3,16 +3,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sightline.clients.streams.counters import Snapshot
+from sightline.clients.streams.counters import CameraCounters, Snapshot
+
+if TYPE_CHECKING:
+    from sightline.clients.streams.camera import Camera
+
+MOST_NAMES = 1_000
+EARLIER = "earlier cameras"
+"""Under this name are the figures of removed cameras whose names are too many to be kept."""
 
 
 @dataclass(frozen=True)
 class CameraSummary:
-    """One camera at the end. Rates are over its whole time, in frames per second."""
+    """One camera at the end. Rates are over its whole time, in frames per second.
+
+    was_removed: it had been taken away before the end.
+    """
 
     name: str
     shown: str
@@ -20,6 +31,7 @@ class CameraSummary:
     connections: int
     seconds: float
     error: str | None = None
+    was_removed: bool = False
 
     @property
     def adds_up(self) -> bool:
@@ -47,6 +59,7 @@ class CameraSummary:
             "p99_ms": counts.p99_ms,
             "connections": self.connections,
             "last_error": self.error,
+            "removed": self.was_removed,
         }
 
 
@@ -85,8 +98,9 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Each camera was answered, all adds up, and every output was written."""
-        return self.adds_up and all(c.counts.answered > 0 for c in self.cameras) and not self.output_errors
+        """Each camera that is still there was answered, all adds up, and every output was written."""
+        answered = all(c.counts.answered > 0 or c.was_removed for c in self.cameras)
+        return self.adds_up and answered and not self.output_errors
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -103,3 +117,51 @@ class Summary:
             "output_errors": self.output_errors,
             "cameras": [c.to_dict() for c in self.cameras],
         }
+
+
+class Past:
+    """The figures of cameras that were removed, by their names, so that many changes need no more memory than names."""
+
+    def __init__(self) -> None:
+        self.counters: dict[str, CameraCounters] = {}
+        self._shown: dict[str, str] = {}
+        self._connections: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, camera: Camera, now: float) -> None:
+        """The camera is no more."""
+        name = camera.source.name
+        if name not in self.counters and len(self.counters) >= MOST_NAMES:
+            name = EARLIER
+        self.counters.setdefault(name, CameraCounters()).add(camera.lane.counters)
+        self._shown[name] = camera.source.shown if name != EARLIER else ""
+        self._connections[name] += camera.reader.link.connections
+        self._seconds[name] += now - camera.started_at
+
+    def row(self, camera: Camera, now: float, seconds: float, error: str | None) -> CameraSummary:
+        """A present camera's summary, with the figures of earlier ones of its name."""
+        source, counters = camera.source, camera.lane.counters
+        connections = camera.reader.link.connections
+        earlier = self.counters.get(source.name)
+        if earlier is not None:
+            connections += self._connections[source.name]
+            both = CameraCounters()
+            both.add(earlier)
+            both.add(counters)
+            counters = both
+        return CameraSummary(source.name, source.shown, counters.snapshot(now), connections, seconds, error)
+
+    def rows(self, now: float, without: Collection[str]) -> list[CameraSummary]:
+        """The other removed cameras' summaries."""
+        return [
+            CameraSummary(
+                name,
+                self._shown[name],
+                counters.snapshot(now),
+                self._connections[name],
+                self._seconds[name],
+                was_removed=True,
+            )
+            for name, counters in self.counters.items()
+            if name not in without
+        ]

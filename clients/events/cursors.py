@@ -137,7 +137,9 @@ class Reader:
             while at < size:
                 data = os.pread(descriptor, min(chunk, size - at), at)
                 found, used = parsed(data, final=at + len(data) >= size or not data)
-                found = [Record(r.sequence, r.unix, r.payload, r.end + at) for r in found if r.sequence >= ahead]
+                found = [
+                    Record(r.sequence, r.unix, r.payload, r.end + at) for r in found if r.sequence >= ahead
+                ]
                 if found or not data:
                     return found
                 at, chunk = at + used, chunk if used else CHUNK_BYTES

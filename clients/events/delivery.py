@@ -196,7 +196,7 @@ class Delivery:
         """So many events more are done, and with them those that are not for this sink."""
         count = delivered = 0
         while self._held:
-            record, event = self._held[0]
+            event = self._held[0][1]
             if event is not None:
                 if delivered == arrived:
                     break
@@ -204,7 +204,9 @@ class Delivery:
             self._held.popleft()
             count += 1
         if count:
-            self._reader.done(count, delivered=0 if refused else delivered, refused=delivered if refused else 0)
+            self._reader.done(
+                count, delivered=0 if refused else delivered, refused=delivered if refused else 0
+            )
 
     def _bury(self, event: Event, reason: str) -> None:
         try:

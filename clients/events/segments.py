@@ -33,9 +33,7 @@ class Record:
 
 def packed(sequence: int, unix: float, payload: bytes) -> bytes:
     """The bytes of a record."""
-    return (
-        _HEADER.pack(MAGIC, len(payload), _checksum(sequence, unix, payload), sequence, unix) + payload
-    )
+    return _HEADER.pack(MAGIC, len(payload), _checksum(sequence, unix, payload), sequence, unix) + payload
 
 
 def packed_all(first: int, unix: float, payloads: Iterable[bytes]) -> bytes:

@@ -20,7 +20,10 @@ from sightline.redact import hide
 
 ANSWER_SECONDS = 10.0
 KEEPALIVE_SECONDS = 20
-_OLD_VERSION = (1, 132)  # CONNACK: "unacceptable protocol version" of version 3.1.1, "unsupported" of version 5
+_OLD_VERSION = (
+    1,
+    132,
+)  # CONNACK: "unacceptable protocol version" of version 3.1.1, "unsupported" of version 5
 _REFUSALS = (0x90, 0x95, 0x99)  # PUBACK: topic name invalid, packet too large, payload format invalid
 
 
@@ -46,7 +49,9 @@ class MqttOut:
         except ValueError:
             raise OutputError("the url of an MQTT sink is wrong; write mqtt://host:port") from None
         if parts.scheme not in ("mqtt", "mqtts") or not self._host:
-            raise OutputError(f"an MQTT sink speaks {parts.scheme!r}; write mqtt://host:port or mqtts://host:port")
+            raise OutputError(
+                f"an MQTT sink speaks {parts.scheme!r}; write mqtt://host:port or mqtts://host:port"
+            )
         self._port = port or (8883 if parts.scheme == "mqtts" else 1883)
         self._user = unquote(parts.username) if parts.username else None
         self._password = unquote(parts.password) if parts.password else None

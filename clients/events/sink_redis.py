@@ -26,7 +26,9 @@ class _RedisOut:
         try:
             self._redis: Any = importlib.import_module("redis")
         except ImportError:
-            raise MissingDependencyError("a Redis sink needs redis; pip install 'sightline[events]'") from None
+            raise MissingDependencyError(
+                "a Redis sink needs redis; pip install 'sightline[events]'"
+            ) from None
         self._url = url
         try:
             self._client: Any = self._make()
@@ -99,9 +101,7 @@ class RedisStreamOut(_RedisOut):
         if there < len(events):
             pipeline = self._client.pipeline(transaction=False)
             for event in events[there:]:
-                pipeline.xadd(
-                    self._stream, _fields(event), maxlen=self._max_length or None, approximate=True
-                )
+                pipeline.xadd(self._stream, _fields(event), maxlen=self._max_length or None, approximate=True)
             self._run(pipeline, there)
         self._unsure = False
 

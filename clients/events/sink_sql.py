@@ -74,9 +74,7 @@ class SqliteOut:
                 "time TEXT NOT NULL, camera TEXT NOT NULL, rule TEXT, subject TEXT, data TEXT NOT NULL, "
                 "PRIMARY KEY (source, id))"
             )
-            self._connection.execute(
-                f"CREATE INDEX IF NOT EXISTS {self._table}_time ON {self._table} (time)"
-            )
+            self._connection.execute(f"CREATE INDEX IF NOT EXISTS {self._table}_time ON {self._table} (time)")
         except (OSError, sqlite3.Error) as error:
             raise SinkAway(f"{self._path}: {error}") from None
 
@@ -195,7 +193,9 @@ class PostgresOut:
         connection = self._connection
         if connection is not None:
             with contextlib.suppress(Exception):
-                connection.cancel_safe(timeout=1.0) if hasattr(connection, "cancel_safe") else connection.cancel()
+                connection.cancel_safe(timeout=1.0) if hasattr(
+                    connection, "cancel_safe"
+                ) else connection.cancel()
 
 
 def _reason(error: Exception) -> str:

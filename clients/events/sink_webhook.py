@@ -44,7 +44,9 @@ class WebhookOut:
         except ValueError:
             raise OutputError("the url of a webhook is wrong; write https://host/path") from None
         if parts.scheme not in ("http", "https") or not self._host:
-            raise OutputError(f"a webhook speaks {parts.scheme!r}; write https://host/path or http://host/path")
+            raise OutputError(
+                f"a webhook speaks {parts.scheme!r}; write https://host/path or http://host/path"
+            )
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._user = ""
         if parts.username is not None:

@@ -170,7 +170,9 @@ class Spool:
                     self._failed_to, self._failed = target, self._failed + count
                 self.changed.notify_all()
         if reason is not None:
-            raise OutputError(f"the spool {self.folder} could not be put on the disk: {reason}; look at its disk")
+            raise OutputError(
+                f"the spool {self.folder} could not be put on the disk: {reason}; look at its disk"
+            )
 
     def _show(self, sequence: int) -> None:
         """Let readers see the records before this one."""
@@ -345,5 +347,7 @@ def peek(folder: Path) -> list[dict[str, Any]]:
     for path in sorted(folder.glob("[0-9]*.log")):
         with contextlib.suppress(OSError):
             records, _ = parsed(path.read_bytes(), final=True)
-            found += [{"sequence": r.sequence, "unix": r.unix, "event": json.loads(r.payload)} for r in records]
+            found += [
+                {"sequence": r.sequence, "unix": r.unix, "event": json.loads(r.payload)} for r in records
+            ]
     return found

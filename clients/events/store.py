@@ -125,7 +125,9 @@ class EventStore:
                 (*values, first),
             ).fetchall()
         names = ("camera", "rule", "type", "count")
-        return [{"start": utc_text(row[0] * seconds), **dict(zip(names, row[1:], strict=True))} for row in rows]
+        return [
+            {"start": utc_text(row[0] * seconds), **dict(zip(names, row[1:], strict=True))} for row in rows
+        ]
 
     def trim(self) -> int:
         """Remove what is too old or too much; how many events went. Raises OutputError."""

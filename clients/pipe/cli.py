@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline pipe` and `sightline bulk`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sightline.clients.pipe.pipe import Tally
+
+QUARANTINED_STATUS = 3
+INTERRUPTED_STATUS = 130
+
+_PIPE_HELP = """Images from a polled folder or from Redis, results as JSON into a folder or Redis.
+
+    sightline pipe in/ out/                                what comes into in/ is answered in out/, until Ctrl-C
+
+    sightline pipe in/ out/ --once --format coco --coco-all out/all.json
+
+    sightline pipe in/ out/ --model street_detect --chain sign_classify     the next model sees crops of the objects
+
+    sightline pipe in/ out/ --model street_detect --also road_semantic      several models of the same image
+
+    sightline pipe 'redis://host/0?stream=images&group=g' 'redis://host/0?stream=predictions'
+
+    sightline pipe 'redis://host/0?channel=images' 'redis://host/0?channel=predictions'      LOSSY, as Redis channels are
+
+    sightline pipe in/ 'redis://host/0?stream=predictions' --then delete
+
+Half-written files are not read. Each image gets one result, also when this is killed and started again; started again
+it goes on. What cannot be used goes to the quarantine with NAME.reason.json; a server that is away is waited for.
+
+Exit status: 0 all answered, 1 could not run, 3 some were quarantined or left, 130 stopped with --once before the end.
+"""
+
+_SOURCE = Annotated[
+    str, typer.Argument(metavar="IN", show_default=False, help="Folder, or redis://…?channel= or ?stream=.")
+]
+_DESTINATION = Annotated[
+    str, typer.Argument(metavar="OUT", show_default=False, help="Folder, or redis://…?channel= or ?stream=.")
+]
+_MODEL = Annotated[str, typer.Option(help="Name of the model.")]
+_ALSO = Annotated[
+    list[str], typer.Option(metavar="MODEL", help="Ask this one too about each image; can be repeated.")
+]
+_CHAIN = Annotated[
+    list[str],
+    typer.Option(
+        metavar="MODEL", help="Ask this one about crops of what the model before found; can be repeated."
+    ),
+]
+_SERVER = Annotated[str, typer.Option(help="Address of the server.")]
+_PROTOCOL = Annotated[str, typer.Option(metavar="grpc|http", help="How to talk to it.")]
+_SCORE = Annotated[float, typer.Option(min=0, max=1, help="Leave out objects and classes below this score.")]
+_TIMEOUT = Annotated[float, typer.Option(min=0.01, help="Seconds to wait for each answer.")]
+_IN_FLIGHT = Annotated[int, typer.Option(min=1, max=1024, help="Requests under way at a time.")]
+_QUIET = Annotated[bool, typer.Option("--quiet", help="Only the summary.")]
+
+
+def register_pipe(app: typer.Typer) -> None:
+    """Add `pipe` and `bulk`."""
+    app.command("pipe", help=_PIPE_HELP)(pipe)
+
+
+def pipe(
+    source: _SOURCE,
+    destination: _DESTINATION,
+    model: _MODEL = "street_detect",
+    chain: _CHAIN = [],  # noqa: B006 - typer copies it
+    also: _ALSO = [],  # noqa: B006
+    format: Annotated[str, typer.Option(metavar="json|coco|opex", help="How results are written.")] = "json",
+    coco_all: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="At the end, one COCO file of all results.")
+    ] = None,
+    then: Annotated[
+        str,
+        typer.Option(metavar="move|delete|keep", help="What becomes of inputs. Files: move; Redis: keep."),
+    ] = "",
+    done: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where inputs are moved to; OUT unless given.")
+    ] = None,
+    quarantine: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where poison goes; OUT/quarantine unless given.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when nothing is left.")] = False,
+    watch: Annotated[float, typer.Option(min=0.01, help="Seconds between looks into the folder.")] = 1.0,
+    settle: Annotated[
+        float, typer.Option(min=0.01, help="Seconds for which a file must not have changed.")
+    ] = 1.0,
+    doubt: Annotated[
+        float, typer.Option(min=0.01, help="Seconds after which half a file counts as broken off.")
+    ] = 30.0,
+    claim: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which a dead consumer's entries are taken over.")
+    ] = 60.0,
+    score: _SCORE = 0.0,
+    server: _SERVER = "localhost",
+    protocol: _PROTOCOL = "grpc",
+    timeout: _TIMEOUT = 30.0,
+    in_flight: _IN_FLIGHT = 16,
+    quiet: _QUIET = False,
+) -> None:
+    """See _PIPE_HELP."""
+    from rich.console import Console
+
+    from sightline.clients.pipe.addresses import ChannelAddress, address_from
+    from sightline.clients.pipe.answers import Plan
+    from sightline.clients.pipe.pipe import Pipe
+    from sightline.clients.pipe.progress import Progress
+    from sightline.clients.pipe.settings import PipeSettings
+
+    _check_protocol(protocol)
+    settings = PipeSettings(
+        source=address_from(source),
+        destination=address_from(destination),
+        plan=Plan((model, *also), tuple(chain)),
+        server=server,
+        protocol=protocol,
+        format=format,
+        then=then,
+        done=done,
+        quarantine=quarantine,
+        coco_all=coco_all,
+        once=once,
+        score=score,
+        watch_seconds=watch,
+        settle_seconds=settle,
+        doubt_seconds=doubt,
+        claim_seconds=claim,
+        timeout_seconds=timeout,
+        in_flight=in_flight,
+    )
+    console = Console(stderr=True, highlight=False)
+    with Progress(console, quiet) as progress:
+        running = Pipe(
+            settings, progress.line, lambda t: progress.show(t.done, t.quarantined, t.waiting + t.under_way)
+        )
+        if not quiet:
+            progress.line(f"{settings.source} → {settings.destination}")
+        if not quiet and ChannelAddress in (type(settings.source), type(settings.destination)):
+            progress.line("a Redis channel is lossy: what nobody hears is gone; ?stream=NAME is not")
+        with _stopped_by_signals(running.stop):
+            tally = running.run()
+        progress.line(_summary(tally))
+    raise typer.Exit(_status(tally, once))
+
+
+def _summary(tally: Tally) -> str:
+    from sightline.clients.pipe.progress import counts, duration
+
+    finished = tally.done + tally.quarantined
+    left = tally.waiting + tally.under_way
+    text = counts(tally.done, tally.quarantined, left if tally.is_interrupted else 0)
+    text += f" in {duration(tally.seconds)}"
+    if finished and tally.seconds > 0:
+        text += f" ({finished / tally.seconds:.1f}/s)"
+    if tally.recovered:
+        text += f"; {tally.recovered} more were finished that the run before had answered"
+    if tally.left_alone:
+        text += f"; {tally.left_alone} names are no plain files and were left alone"
+    if tally.unsettled:
+        text += f"; still being written, left where they are: {', '.join(tally.unsettled[:5])}"
+    return text
+
+
+def _status(tally: Tally, once: bool) -> int:
+    if once and tally.is_interrupted:
+        return INTERRUPTED_STATUS
+    return QUARANTINED_STATUS if tally.quarantined or tally.unsettled else 0
+
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in ("grpc", "http"):
+        raise typer.BadParameter(f"--protocol is {protocol!r}; it must be grpc or http")
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM stops cleanly, the second at once."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: object) -> None:
+        stop()
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

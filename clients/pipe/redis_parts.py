@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images out of Redis and results into it: channels, which are lossy, and streams with consumer groups, which are not.
+
+From a stream to a stream of one server the result is added and the entry acknowledged in one script, only while the entry
+is still pending. Elsewhere a key beside the result's stream remembers for a week which results it has.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sightline.clients.pipe.addresses import ChannelAddress, StreamAddress
+from sightline.clients.pipe.ask import StoppedError, Told
+from sightline.clients.pipe.item import Item, file_name
+from sightline.errors import BadInputError, MissingDependencyError, OutputError
+from sightline.redact import redact
+
+REMEMBERED_SECONDS = 7 * 24 * 3600
+TIMEOUT_SECONDS = 10.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+IDLE_LOOK_SECONDS = 0.05
+PASSING = (
+    "OOM",
+    "READONLY",
+    "LOADING",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+    "MISCONF",
+    "NOREPLICAS",
+)
+
+_ADD_ONCE = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+local trim = tonumber(ARGV[2])
+if trim > 0 then redis.call('XADD', KEYS[1], 'MAXLEN', '~', trim, '*', unpack(ARGV, 3))
+else redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3)) end
+redis.call('SET', KEYS[2], '1', 'EX', ARGV[1])
+return 1
+"""
+_ADD_AND_ACKNOWLEDGE = """
+if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then return 0 end
+local trim = tonumber(ARGV[4])
+if trim > 0 then redis.call('XADD', KEYS[2], 'MAXLEN', '~', trim, '*', unpack(ARGV, 5))
+else redis.call('XADD', KEYS[2], '*', unpack(ARGV, 5)) end
+redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[3] == 'delete' then redis.call('XDEL', KEYS[1], ARGV[2]) end
+return 1
+"""
+
+T = TypeVar("T")
+
+
+class Link:
+    """One connection, and patience: what fails because the server is away or busy is tried again until it works."""
+
+    def __init__(self, url: str, stop: threading.Event, tell: Told) -> None:
+        try:
+            import redis
+        except ImportError as error:
+            raise MissingDependencyError(
+                "the package redis is not installed, which Redis needs; pip install 'sightline[events]'"
+            ) from error
+        self._errors = redis.exceptions
+        self._stop = stop
+        self._tell = tell
+        self._is_away = False
+        self._where = redact(url)
+        try:
+            self.redis: Any = redis.Redis.from_url(
+                url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+            )
+        except ValueError as error:
+            raise BadInputError(
+                f"{self._where} is no address of a Redis server: {redact(str(error))}"
+            ) from error
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Tells one server and database from another."""
+        options = self.redis.connection_pool.connection_kwargs
+        return tuple(options.get(name) for name in ("path", "host", "port", "db"))
+
+    def attempt(self, call: Callable[[], T]) -> T | None:
+        """What the call gives; None while the server is away. Raises OutputError for what will not pass."""
+        try:
+            value = call()
+        except (self._errors.AuthenticationError, self._errors.AuthorizationError) as error:
+            raise OutputError(f"{self._where} refuses the login: {redact(str(error))}") from error
+        except (self._errors.ConnectionError, self._errors.TimeoutError, OSError) as error:
+            self._note(error)
+            return None
+        except self._errors.ResponseError as error:
+            if not str(error).startswith(PASSING):
+                raise OutputError(f"{self._where} refuses: {redact(str(error))}") from error
+            self._note(error)
+            return None
+        if self._is_away:
+            self._is_away = False
+            self._tell(f"{self._where} answers again")
+        return value
+
+    def insist(self, call: Callable[[], T]) -> T:
+        """What the call gives, however long that takes. Raises StoppedError or OutputError."""
+        pauses = 0
+        while True:
+            value = self.attempt(call)
+            if value is not None:
+                return value
+            longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(pauses, 10))
+            pauses += 1
+            if self._stop.wait(longest * random.uniform(0.5, 1.0)):
+                raise StoppedError
+
+    def close(self) -> None:
+        """End the connection."""
+        self.redis.close()
+
+    def _note(self, error: Exception) -> None:
+        if not self._is_away:
+            self._is_away = True
+            self._tell(f"{self._where} does not answer; waiting for it: {redact(str(error))}")
+
+
+class StreamSource:
+    """Entries of a stream, as one consumer of a group; those of consumers that died are taken over.
+
+    claim_seconds: an entry that nobody has said a word about for so long is another's to take.
+    """
+
+    def __init__(self, address: StreamAddress, link: Link, then: str, claim_seconds: float) -> None:
+        self.address = address
+        self.link = link
+        self._then = then
+        self._claim_seconds = claim_seconds
+        self._consumer = address.consumer or f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+        self._busy: dict[str, bytes] = {}
+        self._next_claim = 0.0
+        self._next_look = 0.0
+        self._has_group = False
+        self._is_empty = False
+        self.left_alone = 0
+
+    waiting = 0
+    is_stuck = False
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the last look found no new entry."""
+        return self._is_empty and not self._busy
+
+    @property
+    def next_look_seconds(self) -> float:
+        """Until something may be found again."""
+        return max(0.0, self._next_look - time.monotonic())
+
+    def poll(self, room: int) -> list[Item]:
+        """Up to `room` entries: first those of the dead, then new ones."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return []
+        if not self._has_group:
+            self._has_group = bool(self.link.attempt(self._make_group))
+        found: list[tuple[bytes, dict[bytes, bytes]]] = []
+        if self._has_group:
+            found = self._claimed(now, room) + self._fresh(room)
+        self._is_empty = self._has_group and not found
+        if not found:
+            self._next_look = now + IDLE_LOOK_SECONDS
+        items = [self._item(entry, fields) for entry, fields in found]
+        return [item for item in items if item is not None]
+
+    def later(self, item: Item, is_half: bool) -> bool:
+        """What comes out of Redis does not become whole by waiting."""
+        return False
+
+    def release(self, item: Item) -> None:
+        """The image is finished."""
+        self._busy.pop(item.identity, None)
+
+    def unsettled(self) -> list[bytes]:
+        """Nothing is half written here."""
+        return []
+
+    def finish(self, name: bytes, identity: str, then: str, target: bytes) -> bool:
+        """Acknowledge the entry; delete it where that is wanted. Whether it stays. Raises StoppedError."""
+        entry = identity.rpartition("|")[2].encode()
+        self.link.insist(lambda: self._acknowledge(entry))
+        return False
+
+    def sync(self) -> None:
+        """Redis keeps its own promises."""
+
+    def _acknowledge(self, entry: bytes) -> bool:
+        redis, address = self.link.redis, self.address
+        redis.xack(address.stream, address.group, entry)
+        if self._then == "delete":
+            redis.xdel(address.stream, entry)
+        return True
+
+    def _make_group(self) -> bool:
+        try:
+            self.link.redis.xgroup_create(self.address.stream, self.address.group, id="0", mkstream=True)
+        except Exception as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        return True
+
+    def _claimed(self, now: float, room: int) -> list[Any]:
+        if now < self._next_claim:
+            return []
+        redis, address = self.link.redis, self.address
+        self._next_claim = now + self._claim_seconds / 3
+        idle = int(self._claim_seconds * 1000)
+        if self._busy:  # ours are alive
+            self.link.attempt(
+                lambda: redis.xclaim(
+                    address.stream, address.group, self._consumer, 0, list(self._busy.values()), justid=True
+                )
+            )
+        answer = self.link.attempt(
+            lambda: redis.xautoclaim(address.stream, address.group, self._consumer, idle, count=max(room, 1))
+        )
+        entries = list(answer[1]) if answer else []
+        if len(entries) >= max(room, 1):
+            self._next_claim = now  # there may be more
+        return [pair for pair in entries if pair[1] is not None]
+
+    def _fresh(self, room: int) -> list[Any]:
+        redis, address = self.link.redis, self.address
+        if room <= 0:
+            return []
+
+        def read() -> list[Any]:
+            try:
+                answer = redis.xreadgroup(
+                    address.group, self._consumer, {address.stream: ">"}, count=room, block=None
+                )
+            except Exception as error:
+                if str(error).startswith("NOGROUP"):  # the stream was deleted
+                    self._has_group = False
+                    return []
+                raise
+            if not answer:
+                return []
+            pairs = answer.values() if isinstance(answer, dict) else [pair[1] for pair in answer]
+            return [tuple(entry) for entries in pairs for entry in _flat(entries)]
+
+        return self.link.attempt(read) or []
+
+    def _item(self, entry: bytes, fields: dict[bytes, bytes]) -> Item | None:
+        identity = f"{self.address.stream}|{entry.decode()}"
+        if identity in self._busy:
+            return None
+        self._busy[identity] = entry
+        data = fields.get(self.address.field.encode())
+        name = file_name(fields.get(b"name") or entry)
+        milliseconds, _, sequence = entry.decode().partition("-")
+        number = int(milliseconds) * 4096 + int(sequence or 0)
+        return Item(name, identity, _loader(data, self.address.field), receipt=entry, number=number, out=name)
+
+
+class ChannelSource:
+    """Messages of a channel. LOSSY: what comes while this process is away, or too slow for Redis, is gone."""
+
+    def __init__(self, address: ChannelAddress, link: Link) -> None:
+        self.address = address
+        self.link = link
+        self._listener: Any = None
+        self._count = 0
+        self._next_look = 0.0
+        self.left_alone = 0
+
+    waiting = 0
+    is_stuck = False
+    is_exhausted = False
+
+    @property
+    def next_look_seconds(self) -> float:
+        """Until something may be found again."""
+        return max(0.0, self._next_look - time.monotonic())
+
+    def poll(self, room: int) -> list[Item]:
+        """Up to `room` messages."""
+        items: list[Item] = []
+        now = time.monotonic()
+        while len(items) < room and now >= self._next_look:
+            message = self.link.attempt(self._message)
+            if not message:
+                self._next_look = now + IDLE_LOOK_SECONDS / 5
+                break
+            if message["type"] == "message":
+                self._count += 1
+                name = b"%d-%d" % (time.time_ns() // 1_000_000, self._count)
+                identity = f"{self.address.channel}|{name.decode()}"
+                items.append(
+                    Item(name, identity, _loader(message["data"], "data"), number=self._count, out=name)
+                )
+        return items
+
+    def later(self, item: Item, is_half: bool) -> bool:
+        """What comes out of Redis does not become whole by waiting."""
+        return False
+
+    def release(self, item: Item) -> None:
+        """A channel forgets at once."""
+
+    def unsettled(self) -> list[bytes]:
+        """Nothing is half written here."""
+        return []
+
+    def finish(self, name: bytes, identity: str, then: str, target: bytes) -> bool:
+        """A channel needs no word of thanks."""
+        return False
+
+    def sync(self) -> None:
+        """Nothing is on any disk."""
+
+    def _message(self) -> Any:
+        if self._listener is None:
+            listener = self.link.redis.pubsub()
+            listener.subscribe(self.address.channel)
+            self._listener = listener
+        return self._listener.get_message(timeout=0.0) or False
+
+
+class RedisSink:
+    """Results into a channel or stream. source: whose entries are acknowledged in the same script, where that can be."""
+
+    def __init__(
+        self, address: ChannelAddress | StreamAddress, link: Link, source: Any, then: str, salt: str
+    ) -> None:
+        self.address = address
+        self.link = link
+        self._then = then
+        self._salt = salt
+        self.acknowledges = (
+            isinstance(address, StreamAddress)
+            and isinstance(source, StreamSource)
+            and source.link.place == link.place
+        )
+        self._source = source
+
+    def send(self, results: Sequence[tuple[Item, bytes]]) -> None:
+        """All in one round trip; those that are there already are left out. Raises StoppedError or OutputError."""
+        if results:
+            self.link.insist(lambda: self._send(results))
+
+    def _send(self, results: Sequence[tuple[Item, bytes]]) -> bool:
+        batch = self.link.redis.pipeline(transaction=False)
+        for item, payload in results:
+            if isinstance(self.address, ChannelAddress):
+                batch.publish(self.address.channel, payload)
+            elif self.acknowledges:
+                self._add_and_acknowledge(batch, self.address, item, payload)
+            else:
+                key = f"{{{self.address.stream}}}:sightline:{self._salt}:{item.identity}:{item.name.hex()}"
+                fields = self._fields(item, payload)
+                batch.eval(
+                    _ADD_ONCE, 2, self.address.stream, key, REMEMBERED_SECONDS, self.address.length, *fields
+                )
+        batch.execute()
+        return True
+
+    def _add_and_acknowledge(self, batch: Any, address: StreamAddress, item: Item, payload: bytes) -> None:
+        source = self._source.address
+        batch.eval(
+            _ADD_AND_ACKNOWLEDGE,
+            2,
+            source.stream,
+            address.stream,
+            source.group,
+            item.receipt,
+            self._then,
+            address.length,
+            *self._fields(item, payload),
+        )
+
+    def _fields(self, item: Item, payload: bytes) -> tuple[bytes, ...]:
+        entry = item.receipt if isinstance(item.receipt, bytes) else b""
+        return (b"name", item.name, b"result", payload, *((b"entry", entry) if entry else ()))
+
+
+def _loader(data: object, field: str) -> Callable[[], bytes]:
+    def load() -> bytes:
+        if not isinstance(data, bytes) or not data:
+            raise BadInputError(f"the entry has no image in its field {field!r}")
+        return data
+
+    return load
+
+
+def _flat(entries: Any) -> list[Any]:
+    """Entries of one stream; newer protocol versions wrap them in one more list."""
+    items = list(entries)
+    if items and isinstance(items[0], list) and items[0] and isinstance(items[0][0], (list, tuple)):
+        return [entry for inner in items for entry in inner]
+    return items

@@ -2,7 +2,7 @@
 """Events that are not lost: what they are, the spool on the disk, and where they are delivered.
 
 store = EventStore(folder / "events.db")
-outbox = Outbox(folder / "spool", file.spool, file.sinks, internal={"_store": store})
+outbox = Outbox(folder / "spool", file.spool, file.sinks, store=store)
 media = MediaStore(folder / "media", file.media)
 publisher = Publisher(outbox, media)        # a sink of the engine's results and of its video
 """

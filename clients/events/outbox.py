@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from sightline.clients.events.settings import Sink as SinkSettings
 from sightline.clients.events.settings import SpoolSettings
 from sightline.clients.events.sink import Sink, json_text, sink_from_settings
 from sightline.clients.events.spool import Spool
+from sightline.clients.events.store import EventStore, StoreOut
 from sightline.errors import OutputError
 from sightline.redact import hide_credentials
 
+STORE = "_store"  # no sink of a person has this name
 DRAIN_SECONDS = 5.0
 CHANGE_SECONDS = 1.0  # for what is being sent when a sink is taken away or changed
 
@@ -28,7 +30,7 @@ class Outbox:
     """Store and forward: FOLDER holds the spool and, in FOLDER/dead, what sinks will never take.
 
     sinks: as a person wrote them. A new sink gets what is put from now on; one that is taken away loses what waited
-    for it. internal: sinks of the program itself, as the page's store; their names begin with "_".
+    for it. store: the page's events, which are fed like a sink.
     notice: gets a line when a sink goes away, comes back or refuses an event.
     Raises OutputError where the folder cannot be used, MissingDependencyError where a sink's library is missing.
     """
@@ -39,7 +41,7 @@ class Outbox:
         spool: SpoolSettings | None = None,
         sinks: Sequence[SinkSettings] = (),
         *,
-        internal: Mapping[str, Sink] | None = None,
+        store: EventStore | None = None,
         notice: Callable[[str], None] = lambda text: None,
         pace: Pace | None = None,
     ) -> None:
@@ -51,10 +53,10 @@ class Outbox:
         self._closed = False
         made = _made(sinks)  # before anything is opened: a missing library is told at once
         self.spool = Spool(self.folder, spool)
-        for name in set(self.spool.cursors) - set(made) - set(internal or {}):
+        for name in set(self.spool.cursors) - set(made) - ({STORE} if store else set()):
             self.spool.forget(name)
-        for name, sink in (internal or {}).items():
-            self._start(name, sink, None)
+        if store is not None:
+            self._start(STORE, StoreOut(store), None)
         for settings in sinks:
             self._start(name_of(settings), made[name_of(settings)], settings)
 
@@ -118,7 +120,7 @@ class Outbox:
             sink,
             reader,
             DeadLetters(self.folder / "dead", name),
-            kind="internal" if settings is None else settings.kind,
+            kind="store" if settings is None else settings.kind,
             wanted=wanted,
             notice=self._notice,
             pace=self._pace,

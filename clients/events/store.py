@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 10.0
 MAX_LIMIT = 1000
+MAX_TEXTS = 256  # of one filter
 TRIM_SECONDS = 60.0
 _TRIM_ROWS = 2000
 _SLOTS = ((1.0, 60), (6.0, 300), (48.0, 3600), (float("inf"), 86_400))  # up to so many hours: seconds
@@ -54,14 +55,11 @@ _COUNT = (
 
 
 class EventStore:
-    """The store; also a sink of the outbox, which feeds it.
+    """The store, which the outbox feeds.
 
     max_days, max_bytes: older events, and the oldest of a file that is larger, go; counts go by age only.
     A damaged file is moved aside and begun anew; `notice` is told. Raises OutputError where it cannot be used.
     """
-
-    lossy = False
-    batch = 500
 
     def __init__(
         self,
@@ -148,29 +146,14 @@ class EventStore:
             raise OutputError(f"the event store {self.path} cannot be trimmed: {error}") from None
         return removed
 
-    # ---- as a sink
-
-    def open(self) -> None:
-        """It is open."""
-
-    def send(self, events: Sequence[Event]) -> None:
-        """append_all(), and from time to time trim(). Raises SinkAway."""
-        try:
-            if time.monotonic() - self._trimmed_at >= TRIM_SECONDS:
-                self._trimmed_at = time.monotonic()
-                self.trim()
-            self.append_all(events)
-        except OutputError as error:
-            raise SinkAway(str(error)) from None
+    def trim_sometimes(self) -> None:
+        """trim(), where the last one was a while ago. Raises OutputError."""
+        if time.monotonic() - self._trimmed_at >= TRIM_SECONDS:
+            self._trimmed_at = time.monotonic()
+            self.trim()
 
     def close(self) -> None:
-        """Stays open: the page asks it as long as the program runs. shut() closes it."""
-
-    def interrupt(self) -> None:
-        """Nothing: a disk is not waited for for long."""
-
-    def shut(self) -> None:
-        """Close the file."""
+        """Close the file; later calls do nothing."""
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._writer.close()
 
@@ -239,6 +222,33 @@ class EventStore:
         return (pages - free) * size
 
 
+class StoreOut:
+    """The store as a sink; it stays open, for the page asks it as long as the program runs."""
+
+    lossy = False
+    batch = 500
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+
+    def open(self) -> None:
+        """It is open."""
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Keep the events, and from time to time remove the oldest. Raises SinkAway."""
+        try:
+            self._store.trim_sometimes()
+            self._store.append_all(events)
+        except OutputError as error:
+            raise SinkAway(str(error)) from None
+
+    def close(self) -> None:
+        """Stays open."""
+
+    def interrupt(self) -> None:
+        """Nothing: a disk is not waited for for long."""
+
+
 def unix_of(time_text: str, otherwise: float) -> float:
     """Wall-clock seconds of an ISO 8601 time; without a zone it is UTC. `otherwise` for what is no time."""
     try:
@@ -275,6 +285,9 @@ def _query(connection: sqlite3.Connection, query: EventQuery, limit: int) -> tup
 def _bounds(connection: sqlite3.Connection, query: EventQuery) -> tuple[list[str], list[Any]]:
     conditions: list[str] = []
     values: list[Any] = []
+    for texts in (query.rules, query.labels, query.cameras, query.types):
+        if len(texts) > MAX_TEXTS:
+            raise BadInputError(f"{len(texts)} values are asked for at once; at most {MAX_TEXTS}")
     for text, condition in ((query.since, "unix >= ?"), (query.until, "unix < ?")):
         if text is not None:
             unix = unix_of(text, float("nan"))

@@ -57,7 +57,7 @@ class GrpcTransport:
         if isinstance(operation, _wire.Pause):
             return time.sleep(operation.seconds)
         try:
-            name, arguments = method_of(operation, _tensors)
+            name, arguments = method_of(operation, _tensors, deadline)
             answer = getattr(self._client, name)(
                 **arguments, headers=headers_of(operation, HEADER_PREFIX), client_timeout=_left(deadline)
             )
@@ -83,7 +83,7 @@ class GrpcTransport:
                 done(answer, None)
 
         try:
-            _, arguments = method_of(operation, _tensors)
+            _, arguments = method_of(operation, _tensors, deadline)
             call = self._client.async_infer(**arguments, callback=callback, client_timeout=_left(deadline))
         except Exception as error:
             done(None, self._ours(error, operation, deadline))
@@ -126,7 +126,7 @@ class AsyncGrpcTransport:
                 self._client = tritonclient.grpc.aio.InferenceServerClient(
                     self._session.address, channel_args=channel_arguments(self._session.is_local)
                 )
-            name, arguments = method_of(operation, _tensors)
+            name, arguments = method_of(operation, _tensors, deadline)
             answer = await getattr(self._client, name)(
                 **arguments, headers=headers_of(operation, HEADER_PREFIX), client_timeout=_left(deadline)
             )

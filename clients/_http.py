@@ -56,7 +56,7 @@ class AsyncHttpTransport:
             self._client = tritonclient.http.aio.InferenceServerClient(
                 self._session.address, conn_timeout=None
             )
-        name, arguments = method_of(operation, _tensors)
+        name, arguments = method_of(operation, _tensors, deadline)
         method = getattr(self._client, name)
         answer = await asyncio.wait_for(
             method(**arguments, headers=headers_of(operation, "")), deadline.remaining()

@@ -103,12 +103,16 @@ async def run_async(flow: Flow[T], transport: AsyncTransport, deadline: Deadline
 
 
 def method_of(
-    operation: _wire.Operation, tensors: Callable[[_wire.Infer], dict[str, Any]]
+    operation: _wire.Operation, tensors: Callable[[_wire.Infer], dict[str, Any]], deadline: Deadline
 ) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of the tritonclient method that carries the operation out."""
+    """Name and arguments of the tritonclient method that carries the operation out.
+
+    An inference tells the server how long it may wait in a queue, so that what nobody waits for any more is not computed.
+    """
     match operation:
         case _wire.Infer():
-            return "infer", {"model_name": operation.model, **tensors(operation)}
+            left_us = max(1, int(deadline.remaining() * 1e6))
+            return "infer", {"model_name": operation.model, **tensors(operation), "timeout": left_us}
         case _wire.Describe():
             return "get_model_config", {"model_name": operation.model}
         case _wire.Ready():

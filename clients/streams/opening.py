@@ -41,15 +41,11 @@ def require_av() -> None:
 
 def open_address(source: Source) -> str:
     """What FFmpeg opens; the prefix keeps it from reading a file's name with ':' in it as a protocol."""
-    if source.kind == "v4l2":
-        return source.device
     return source.url if source.is_network else f"file:{source.url}"
 
 
 def open_options(source: Source) -> dict[str, str]:
     """FFmpeg options for a quick first picture; not `fflags=nobuffer`, which loses the first keyframe."""
-    if source.kind == "v4l2":
-        return {}
     if not source.is_network:
         return {"protocol_whitelist": "file", "format_whitelist": _FILE_FORMATS}
     options = {"analyzeduration": "0", "probesize": "32768", **_tls_options(source)}
@@ -77,12 +73,8 @@ def open_container(source: Source) -> InputContainer:
     """The opened source. Raises what PyAV raises, or StreamError."""
     import av
 
-    if source.kind == "v4l2" and not Path(source.device).exists():
-        raise StreamError(f"has no device {source.device}; connect it, or correct the number in its URL")
     arguments: dict[str, Any] = {"options": open_options(source)}
-    if source.kind == "v4l2":
-        arguments["format"] = "v4l2"
-    elif source.is_network:
+    if source.is_network:
         arguments["timeout"] = (OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
     if source.hardware == "auto" and (accelerator := hardware_decoder()) is not None:
         arguments["hwaccel"] = accelerator
@@ -94,10 +86,10 @@ def hardware_decoder() -> HWAccel | None:
 
     A kind of device is tried once in the life of the process.
     """
-    from av.codec.hwaccel import HWAccel
+    from av.codec.hwaccel import HWAccel, hwdevices_available
 
     for device, node in _HARDWARE_NODES.items():
-        if not Path(node).exists():
+        if not Path(node).exists() or device not in hwdevices_available():
             continue
         with _hardware_lock:
             if device not in _hardware_tried:

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sightline.errors import OutputError
 from sightline.redact import redact
 
 MAX_MOMENTS = 8
+MAX_TILES = 64
 SHEET_MOMENTS = 3
 _SHEET_SIZE = (640, 360)
 
@@ -52,9 +54,19 @@ class Moments:
         return [self.pictures[i] for i in picked]
 
 
+@dataclass
+class Tile:
+    """One camera's place in the grid, and its samples."""
+
+    moments: Moments = field(default_factory=Moments)
+    seen_at: float = -1.0
+
+
 class Recording:
     """Sink: writes FOLDER/watch.mp4 (all cameras in one grid) and, at the end, FOLDER/contact-sheet.png.
 
+    names: the cameras of the start. A camera of another name gets a tile too, for which the others become smaller; when
+    MAX_TILES are taken, in place of the one that was not seen for longest.
     Draws on pictures that were scaled down, at `frames_per_second`, on a thread of its own.
     The MP4 is fragmented: what was written stays playable if the program is killed.
     """
@@ -72,14 +84,13 @@ class Recording:
         self.video = self.folder / "watch.mp4"
         self.sheet = self.folder / "contact-sheet.png"
         self.error: OutputError | None = None
-        self._names = names
+        self._tiles = {name: Tile() for name in names[:MAX_TILES]}
         self._rate = frames_per_second
         self._failed = failed
-        self._newest: list[StreamResult | None] = [None] * len(names)
-        self._moments = [Moments() for _ in names]
-        columns, rows = grid_shape(len(names))
-        width, height = tile_size(len(names), *size)
-        self._tile = (width, height)
+        self._newest: dict[str, StreamResult] = {}
+        columns, rows = grid_shape(max(1, len(self._tiles)))
+        width, height = tile_size(max(1, len(self._tiles)), *size)
+        self._tile_size = (width, height)
         self._canvas = blank(columns * width, rows * height)
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -96,9 +107,9 @@ class Recording:
     def write(self, result: StreamResult) -> None:
         """Take a result; the newest is drawn at the next tick. Raises OutputError once the video broke."""
         with self._lock:
-            older = self._newest[result.source.camera]
+            older = self._newest.get(result.source.name)
             if older is None or older.source.order < result.source.order:
-                self._newest[result.source.camera] = result
+                self._newest[result.source.name] = result
         if self.error is not None:
             raise self.error
 
@@ -157,35 +168,50 @@ class Recording:
     def _draw(self, now: float) -> bool:
         """Draw what is new; True when anything was."""
         with self._lock:
-            results, self._newest = self._newest, [None] * len(self._names)
-        columns, _ = grid_shape(len(self._names))
-        width, height = self._tile
-        for camera, result in enumerate(results):
+            results, self._newest = self._newest, {}
+        for name in results:
+            if name not in self._tiles:
+                self._make_room(name)
+        columns, _ = grid_shape(max(1, len(self._tiles)))
+        width, height = self._tile_size
+        for position, (name, tile) in enumerate(self._tiles.items()):
+            result = results.get(name)
             if result is None:
                 continue
-            row, column = divmod(camera, columns)
+            row, column = divmod(position, columns)
             top, left = row * height, column * width
             picture = annotated(result, width, height)
             self._canvas[top : top + height, left : left + width] = picture
-            if self._moments[camera].wants(now) and (len(result.detections) or now > 2):
-                self._remember(camera, result, picture, now)
-        return any(results)
+            tile.seen_at = now
+            if tile.moments.wants(now) and (len(result.detections) or now > 2):
+                self._remember(tile, result, picture, now)
+        return bool(results)
 
-    def _remember(self, camera: int, result: StreamResult, picture: NDArray[np.uint8], now: float) -> None:
-        if self._tile != _SHEET_SIZE:
+    def _make_room(self, name: str) -> None:
+        """A camera that was not there at the start: all tiles move, and are drawn anew with their next pictures."""
+        if len(self._tiles) >= MAX_TILES:
+            oldest = min(self._tiles, key=lambda known: self._tiles[known].seen_at)
+            del self._tiles[oldest]
+        self._tiles[name] = Tile()
+        columns, rows = grid_shape(len(self._tiles))
+        height, width = self._canvas.shape[:2]
+        self._tile_size = (width // columns // 2 * 2, height // rows // 2 * 2)
+        self._canvas[:] = blank(width, height)
+
+    def _remember(self, tile: Tile, result: StreamResult, picture: NDArray[np.uint8], now: float) -> None:
+        if self._tile_size != _SHEET_SIZE:
             picture = annotated(result, *_SHEET_SIZE)
-        caption = (
-            f"{self._names[camera]}   {result.source.time_utc[11:19]} UTC   {len(result.detections)} objects"
-        )
-        self._moments[camera].add(now, captioned(picture, caption), caption)
+        source = result.source
+        caption = f"{source.name}   {source.time_utc[11:19]} UTC   {len(result.detections)} objects"
+        tile.moments.add(now, captioned(picture, caption), caption)
 
     def _write_sheet(self) -> None:
         from PIL import Image
 
         empty = captioned(blank(*_SHEET_SIZE), "")
         tiles = []
-        for moments in self._moments:
-            row = [picture for _, picture, _ in moments.spread(SHEET_MOMENTS)]
+        for tile in self._tiles.values():
+            row = [picture for _, picture, _ in tile.moments.spread(SHEET_MOMENTS)]
             tiles += row + [empty] * (SHEET_MOMENTS - len(row))
-        if any(moments.pictures for moments in self._moments):
+        if any(tile.moments.pictures for tile in self._tiles.values()):
             Image.fromarray(joined(tiles, SHEET_MOMENTS, gap=8)).save(self.sheet)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.clients.events.event import Event
 from sightline.clients.streams.counters import DropReason
 from sightline.clients.streams.decoder import Decoder
+from sightline.clients.streams.device import grabbed, opened_device
 from sightline.clients.streams.folder import images_of, picture_of
 from sightline.clients.streams.lane import Lane
 from sightline.clients.streams.life import CameraLife, Trouble
@@ -178,6 +179,9 @@ class CameraReader(threading.Thread):
         if self.source.kind == "folder":
             self._play_folder(self.source)
             return
+        if self.source.kind == "v4l2":
+            self._play_device(self.source)
+            return
         source = self.source
         container = open_container(source)
         try:
@@ -302,6 +306,23 @@ class CameraReader(threading.Thread):
     def _is_waiting_over(self) -> bool:
         self.beat = self._now()
         return self._is_over
+
+    def _play_device(self, source: Source) -> None:
+        with opened_device(source.device) as capture:
+            started, number = self._now(), 0
+            width, height = int(capture.get(3)), int(capture.get(4))  # CAP_PROP_FRAME_WIDTH, _HEIGHT
+            self._begin(VideoFormat("raw", width, height, 0.0, b""))
+            while not self._is_over:
+                picture = grabbed(capture)
+                self.beat = self._now()
+                self._counters.received(self.beat)
+                pts = self.beat - started
+                if self._picker.may_skip(pts):
+                    self._counters.dropped(DropReason.SKIPPED)
+                    self.link.data(self.beat)
+                else:
+                    self._hand_on(picture(), pts, number)
+                number += 1
 
     def _play_folder(self, source: Source) -> None:
         """The images of a folder as the pictures of a camera."""

@@ -39,6 +39,7 @@ class Camera:
         self.clip = clip
         self.faults = Faults()
         self.sessions: set[Session] = set()
+        self.refused_logins = 0
         self._started = time.monotonic()
 
     def live_frame(self) -> int:
@@ -53,7 +54,9 @@ class Session:
         cameras: Sequence[Camera],
         guard: DigestGuard | None,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        seed: int | None = None,
     ) -> None:
+        self._seed = seed
         self._cameras, self._guard = cameras, guard
         self._reader, self._writer = streams
         self._nonce = new_nonce()
@@ -131,6 +134,8 @@ class Session:
         if self._guard and not status:
             authorization = request.headers.get("authorization", "")
             status = None if self._guard.admits(request.method, authorization, self._nonce) else 401
+            if status and authorization:
+                camera.refused_logins += 1
         if status is None:
             return None
         headers = {"WWW-Authenticate": challenge(self._nonce)} if status == 401 else None
@@ -141,9 +146,10 @@ class Session:
             await self._reader.read()  # until the client gives up
             return
         base = request.url.rstrip("/") + "/"
-        await self._write(
-            response(request, headers={"Content-Base": base}, body=session_description(camera.clip))
-        )
+        body = session_description(camera.clip)
+        if camera.faults.sdp:
+            body = camera.faults.sdp(body)
+        await self._write(response(request, headers={"Content-Base": base}, body=body))
 
     async def _setup(self, request: Request, camera: Camera) -> None:
         offered = transport_fields(request.headers.get("transport", ""))
@@ -161,7 +167,7 @@ class Session:
             return
         if self._player:
             self._player.channel.close()
-        self._player = Player(camera.clip, camera.faults, channel, camera.live_frame())
+        self._player = Player(camera.clip, camera.faults, channel, camera.live_frame(), self._seed)
         headers = {"Transport": agreed, "Session": f"{self._number};timeout={_SESSION_TIMEOUT_SECONDS}"}
         await self._write(response(request, headers=headers))
 
@@ -186,6 +192,7 @@ class AsyncioCameraServer:
     """Serves clips at rtsp://127.0.0.1:port/camera/N from a thread of its own.
 
     `faults(N)` holds the switches of a camera; the other methods provoke what is an event, not a state.
+    seed: makes lost and late packets the same each time. connects: monotonic seconds of each connection that came.
     """
 
     def __init__(
@@ -196,10 +203,13 @@ class AsyncioCameraServer:
         user: str | None = None,
         password: str | None = None,
         certificate: Path | None = None,
+        seed: int | None = None,
     ) -> None:
         self._cameras = [Camera(clip) for clip in clips]
         self._guard = DigestGuard(user, password or "") if user else None
         self._certificate = certificate
+        self._seed = seed
+        self.connects: list[float] = []
         self.port = port
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -233,6 +243,10 @@ class AsyncioCameraServer:
     def sessions(self, camera: int) -> int:
         """Number of clients that have asked for this camera and are still connected."""
         return len(self._cameras[camera].sessions)
+
+    def refused_logins(self, camera: int) -> int:
+        """How often a client gave a wrong user or password for this camera."""
+        return self._cameras[camera].refused_logins
 
     def kill_connections(self, camera: int) -> int:
         """Cut every connection of this camera; returns how many there were."""
@@ -272,12 +286,13 @@ class AsyncioCameraServer:
         return context
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connects.append(time.monotonic())
         task = asyncio.current_task()
         if task:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         with contextlib.suppress(asyncio.CancelledError):
-            await Session(self._cameras, self._guard, (reader, writer)).run()
+            await Session(self._cameras, self._guard, (reader, writer), self._seed).run()
 
     async def _stop_listening(self) -> None:
         if self._server:

@@ -14,6 +14,7 @@ from sightline.perf.cameras.faults import Faults
 from sightline.perf.cameras.rtp import REPORT_SECONDS, RtpSender
 
 _SLOW_CLIENT_BYTES = 1 << 20
+_CHATTER_SECONDS = 0.2
 
 
 class Channel(Protocol):
@@ -83,14 +84,40 @@ class UdpChannel:
             socket.close()
 
 
+class Disorder:
+    """Loses packets and holds some back until up to LATEST others have passed; `seed` makes it the same each time."""
+
+    LATEST = 5
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._random = random.Random(seed)
+        self._held: list[tuple[int, bytes]] = []
+        self._passed = 0
+
+    def let_through(self, packet: bytes, loss: float, reorder: float) -> list[bytes]:
+        """What is sent now instead of this packet alone."""
+        if self._random.random() < loss:
+            return []
+        self._passed += 1
+        if self._random.random() < reorder:
+            self._held.append((self._passed + self._random.randint(1, self.LATEST), packet))
+            return []
+        due = [held for number, held in self._held if number <= self._passed]
+        self._held = [item for item in self._held if item[0] > self._passed]
+        return [packet, *due]
+
+
 class Player:
     """Sends access units at the clip's pace, from the group that is live now, for ever."""
 
-    def __init__(self, clip: Clip, faults: Faults, channel: Channel, live_frame: int) -> None:
+    def __init__(
+        self, clip: Clip, faults: Faults, channel: Channel, live_frame: int, seed: int | None = None
+    ) -> None:
         self._clip, self._faults, self.channel = clip, faults, channel
         position = live_frame % len(clip)
         self._first = max(key for key in clip.keyframes if key <= position)
         self._waits_for_keyframe = False
+        self._disorder = Disorder(seed)
         self.sender = RtpSender()
 
     async def run(self) -> None:
@@ -101,9 +128,11 @@ class Player:
             await asyncio.sleep(start + number / self._clip.frames_per_second - time.monotonic())
             if not self._faults.frozen:
                 self._send_picture(number)
-                if time.monotonic() >= next_report:
-                    self.channel.send(self.sender.report(), control=True)
-                    next_report += REPORT_SECONDS
+            if time.monotonic() >= next_report and (not self._faults.frozen or self._faults.chatter):
+                self.channel.send(self.sender.report(), control=True)
+                next_report = time.monotonic() + (_CHATTER_SECONDS if self._faults.frozen else REPORT_SECONDS)
+            elif self._faults.frozen and self._faults.chatter:
+                next_report = min(next_report, time.monotonic() + _CHATTER_SECONDS)
             number += 1
 
     def _send_picture(self, number: int) -> None:
@@ -117,6 +146,7 @@ class Player:
             return
         if random.random() < self._faults.garbage:
             nals = [nal[:1] + secrets.token_bytes(len(nal) - 1) for nal in nals]
-        for packet in self.sender.packets(nals, number / self._clip.frames_per_second):
-            if random.random() >= self._faults.loss:
-                self.channel.send(packet)
+        seconds = number / self._clip.frames_per_second + self._faults.clock_seconds
+        for packet in self.sender.packets(nals, seconds):
+            for sent in self._disorder.let_through(packet, self._faults.loss, self._faults.reorder):
+                self.channel.send(sent)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sightline bench-streams`: measure, print, write streams.json and streams.png."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from sightline import __version__
+from sightline.perf.analyzer.document import write_document
+from sightline.perf.machine import machine
+from sightline.perf.streams.picture import draw_picture
+from sightline.perf.streams.plan import SHORT, Plan, checked_sections
+from sightline.perf.streams.table import print_section
+from sightline.perf.streams.turns import Progress
+
+HELP = """Measure the stream engine: against libavcodec, OpenCV and Ultralytics, in turns on the same cores.
+
+Sections: decoding (decode, letterbox and track with the network stubbed, from files and over RTSP), network (the shipped
+detector on a real server: frames answered against the bare engine, how many cameras, how old results are), ultralytics (how
+many cameras its `track` carries), memory (a camera, and 1,000 source changes). All where none is named. Writes
+streams.json and streams.png; a section that is not measured keeps its figures of before in them.
+
+Examples:
+
+    sightline bench-streams
+
+    sightline bench-streams decoding --rounds 5
+
+    sightline bench-streams network --minutes 60 --output results
+"""
+
+
+def register_streams_bench(app: typer.Typer) -> None:
+    """Add `bench-streams`."""
+    app.command("bench-streams", help=HELP)(bench_streams)
+
+
+def bench_streams(
+    sections: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="decoding, network, ultralytics, memory; all where none is named.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of streams.json and streams.png.")] = Path(
+        "perf_output"
+    ),
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Turns of each way.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of a turn.")] = 4.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, max=600, help="Length of the run at 80 % of the cameras.")
+    ] = 1.0,
+    changes: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Source changes in the memory test.")
+    ] = 1000,
+    short: Annotated[bool, typer.Option("--short", help="Only to see that it runs.")] = False,
+) -> None:
+    """See HELP."""
+    plan = SHORT if short else Plan(rounds=rounds, seconds=seconds, minutes=minutes, changes=changes)
+    run_streams(replace(plan, sections=checked_sections(sections or [])), output, Console())
+
+
+def run_streams(plan: Plan, output: Path, console: Console) -> dict[str, Any]:
+    """Measure the plan's sections; returns what streams.json holds. Raises SightlineError."""
+    path = output / "streams.json"
+    content = {**_before(path), **_heading()}
+    with tempfile.TemporaryDirectory(prefix="sightline-streams-") as folder:
+        for section in plan.sections:
+            with console.status(section) as status:
+                found = _measure(section, plan, Path(folder), lambda text, s=status: s.update(text))  # type: ignore[misc]
+            content[section] = {
+                "when": content["when"],
+                "short": plan == replace(SHORT, sections=plan.sections),
+                **found,
+            }
+            print_section(console, section, content[section])
+            write_document(content, path)
+    draw_picture(content, output / "streams.png")
+    console.print(f"written: {path}, {output / 'streams.png'}")
+    return content
+
+
+def _heading() -> dict[str, Any]:
+    return {
+        "sightline": __version__,
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+    }
+
+
+def _before(path: Path) -> dict[str, Any]:
+    """What was measured before and is not measured again."""
+    import json
+
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _measure(section: str, plan: Plan, folder: Path, progress: Progress) -> dict[str, Any]:
+    def decoding() -> dict[str, Any]:
+        from sightline.perf.streams.decoding import measure_decoding
+
+        return {"rows": measure_decoding(plan, folder, progress)}
+
+    def network() -> dict[str, Any]:
+        from sightline.perf.streams.serving import measure_serving
+
+        return measure_serving(plan, folder, progress)
+
+    def ultralytics() -> dict[str, Any]:
+        from sightline.perf.streams.peers import measure_ultralytics
+
+        return measure_ultralytics(plan, folder, progress)
+
+    def memory() -> dict[str, Any]:
+        from sightline.perf.streams.memory import measure_memory
+
+        return measure_memory(plan, folder, progress)
+
+    ways: dict[str, Callable[[], dict[str, Any]]] = {
+        "decoding": decoding,
+        "network": network,
+        "ultralytics": ultralytics,
+        "memory": memory,
+    }
+    return ways[section]()

@@ -8,6 +8,8 @@ import math
 from sightline.clients.streams.counters import DropReason
 
 _EPSILON_SECONDS = 1e-6
+_LONGEST_STEP_SECONDS = 2.0
+_SMOOTHING = 0.1
 
 
 class RateSchedule:
@@ -40,18 +42,22 @@ class RateSchedule:
         """Whether this picture is taken; to be asked once for each, in the order of their times."""
         if self.rate is None:
             return True
-        if (step := pts_seconds - self._last) > 0.0:
-            self._step = min(step, self._step or step)
-        self._last = pts_seconds
-        if not self.due(pts_seconds):
-            return False
         period = 1.0 / self.rate
+        is_due = self.due(pts_seconds)
         if self._due is None:
             self._due = pts_seconds + period
-        else:
+        elif is_due:
             behind = pts_seconds + self._tolerance - self._due
             self._due += period * (math.floor(behind / period + _EPSILON_SECONDS) + 1)
-        return True
+        self._measure(pts_seconds)
+        return is_due
+
+    def _measure(self, pts_seconds: float) -> None:
+        """The distance of two pictures, smoothed."""
+        step = pts_seconds - self._last
+        self._last = pts_seconds
+        if 0.0 < step <= _LONGEST_STEP_SECONDS:
+            self._step += (step - self._step) * (_SMOOTHING if self._step else 1.0)
 
     @property
     def _tolerance(self) -> float:

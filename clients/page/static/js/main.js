@@ -1,64 +1,99 @@
 // SPDX-License-Identifier: Apache-2.0
-// Puts the page together: header, grid of cameras, keyboard.
+// Puts the page together: header, views by address, keyboard, and what comes over the link.
 
+import { api } from "./api.js";
 import { setColours } from "./colours.js";
+import { CountsView } from "./counts.js";
+import { announce, byId, icon, toast, typeWords } from "./dom.js";
+import { EventsView } from "./events.js";
 import { Link } from "./link.js";
-import { Tile } from "./tile.js";
+import { LiveView } from "./live.js";
+import { cameraState, emit, keepEvent, loadEvents, loadSettings, store } from "./store.js";
+import { SystemView } from "./system.js";
 
-const byId = (id) => document.getElementById(id);
-const grid = byId("grid");
+const SERVER_WORDS = { up: "server ready", down: "server unavailable, retrying", unknown: "server: no answer yet" };
+const main = byId("main");
 const serverPill = byId("server");
-let tiles = [];
-let meanings = {};
-let focused = null;
+const wall = new URLSearchParams(location.search).get("wall") === "1";
+document.documentElement.classList.toggle("wall", wall);
 
-const link = new Link(`ws://${location.host}/ws`, {
+const link = new Link(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`, {
   onOpen: () => setServer("unknown", "connected"),
   onText: (document_) => handlers[document_.type]?.(document_),
-  onBinary: (message) => tiles[message.camera]?.onBinary(message),
+  onBinary: (message) => live.tiles.get(message.camera)?.onBinary(message),
   onLost: (waitMs) => {
     setServer("lost", `page disconnected, retrying in ${Math.max(1, Math.round(waitMs / 1000))} s`);
-    tiles.forEach((tile) => tile.onLost());
+    live.onLost();
+    whoAmI();
   },
 });
 
+const live = new LiveView((document_) => link.send(document_));
+const views = { live, events: new EventsView(), counts: new CountsView(), system: new SystemView() };
+
 const handlers = {
-  hello({ cameras, meanings: reasons, colours }) {
-    meanings = reasons;
+  hello({ cameras, meanings, colours, control, login }) {
+    Object.assign(store, { meanings, control, login });
     setColours(colours);
-    const known = tiles.map((tile) => tile.name).join("\n");
-    if (known !== cameras.join("\n")) build(cameras);
-    showWanted();
+    byId("logout").hidden = !login;
+    setCameras(cameras);
+    read();
   },
+  cameras({ cameras }) {
+    setCameras(cameras);
+    if (store.control) loadSettings().catch(() => {});
+  },
+  changed: () => loadSettings().catch(() => {}),
   state: onState,
-  video: (message) => tiles[message.camera]?.onVideo(message),
-  result: (message) => tiles[message.camera]?.onResult(message),
+  video: (message) => live.tiles.get(message.camera)?.onVideo(message),
+  result: (message) => live.onResult(message),
+  event({ event }) {
+    if (keepEvent(event)) announce(`${event.data?.camera ?? ""}: ${typeWords(event.type)}`);
+    emit("events");
+    emit("event", event);
+  },
 };
 
-function build(cameras) {
-  tiles = cameras.map((name, camera) => new Tile(camera, name, { onOpen: toggleFocus, send: (text) => link.send(text) }));
-  grid.replaceChildren(...tiles.map((tile) => tile.root));
-  const columns = cameras.length <= 1 ? 1 : cameras.length <= 4 ? 2 : cameras.length <= 9 ? 3 : 4;
-  grid.style.setProperty("--columns", columns);
-  grid.style.setProperty("--rows", Math.ceil(cameras.length / columns));
-  grid.classList.toggle("scrolling", cameras.length > 9);
-  focused = null;
-  applyOptions();
+/** What was missed while the page was away. */
+async function read() {
+  try {
+    await Promise.all([loadSettings(), loadEvents()]);
+  } catch (error) {
+    toast(error.message, "bad");
+  }
+}
+
+function setCameras(cameras) {
+  store.cameras = cameras;
+  live.setCameras(cameras);
+  if (store.state) live.onState(store.state);
+  route();
 }
 
 function onState(state) {
-  const cameras = state.cameras;
-  const sum = (pick) => cameras.reduce((total, camera) => total + pick(camera), 0);
-  const live = sum((camera) => Number(camera.state === "live"));
-  byId("model").textContent = state.model;
-  byId("total-cameras").textContent = `${live}/${cameras.length} live`;
+  tellChanges(state);
+  store.state = state;
+  const cameras = state.cameras ?? [];
+  const sum = (pick) => cameras.reduce((total, camera) => total + (pick(camera) ?? 0), 0);
+  const living = sum((camera) => Number(camera.state === "live"));
+  byId("model").textContent = state.model ?? "";
+  byId("total-cameras").textContent = `${living}/${cameras.length} live`;
   byId("total-rate").textContent = sum((camera) => camera.answered_per_second).toFixed(1);
-  byId("total-objects").textContent = sum((camera) => Object.values(camera.objects).reduce((n, o) => n + o.count, 0));
+  byId("total-objects").textContent = sum((camera) => Object.values(camera.objects ?? {}).reduce((n, o) => n + o.count, 0));
   byId("total-answered").textContent = sum((camera) => camera.answered).toLocaleString("en");
   byId("total-dropped").textContent = sum((camera) => camera.dropped_total).toLocaleString("en");
-  const words = { up: "server ready", down: "server unavailable, retrying", unknown: "server: no answer yet" };
-  setServer(state.server, words[state.server]);
-  cameras.forEach((camera, index) => tiles[index]?.update(camera, meanings));
+  setServer(state.server, SERVER_WORDS[state.server] ?? state.server ?? "");
+  live.onState(state);
+  emit("state", state);
+}
+
+/** Cameras that went or came back are said once. */
+function tellChanges(state) {
+  for (const camera of state.cameras ?? []) {
+    const before = cameraState(camera.name)?.state;
+    if (before === "live" && camera.state === "waiting") announce(`Camera ${camera.name} is offline`);
+    if (before === "waiting" && camera.state === "live") announce(`Camera ${camera.name} is back`);
+  }
 }
 
 function setServer(state, text) {
@@ -67,61 +102,45 @@ function setServer(state, text) {
   serverPill.textContent = text;
 }
 
-/** Only what is on the screen is sent: one camera in full view, nothing while the tab is hidden. */
-function showWanted() {
-  const all = tiles.map((tile) => tile.camera);
-  link.send({ type: "show", cameras: document.hidden ? [] : focused === null ? all : [focused] });
-}
-
-function toggleFocus(camera) {
-  setFocus(focused === camera || tiles.length === 1 ? null : camera);
-}
-
-function setFocus(camera) {
-  focused = camera;
-  grid.classList.toggle("focused", camera !== null);
-  tiles.forEach((tile) => tile.root.classList.toggle("focus", tile.camera === camera));
-  if (camera !== null) tiles[camera].view.focus({ preventScroll: true });
-  showWanted();
-}
-
-function move(step) {
-  const at = focused ?? tiles.findIndex((tile) => tile.root.contains(document.activeElement));
-  const next = tiles[(at + step + tiles.length) % tiles.length];
-  if (!next) return;
-  if (focused !== null) setFocus(next.camera);
-  else next.view.focus();
-}
-
-function applyOptions() {
-  for (const tile of tiles) {
-    tile.overlay.boxes = byId("toggle-boxes").ariaPressed === "true";
-    tile.overlay.labels = byId("toggle-labels").ariaPressed === "true";
-    tile.overlay.draw(true);
+function route() {
+  const [view, name, what] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  const wanted = views[view] ? view : "live";
+  const changed = main.firstChild !== views[wanted].root;
+  if (changed) main.replaceChildren(views[wanted].root);
+  for (const tab of document.querySelectorAll(".tabs a")) {
+    if (tab.dataset.view === wanted) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
   }
-}
-
-function toggle(id) {
-  const button = byId(id);
-  button.ariaPressed = String(button.ariaPressed !== "true");
-  applyOptions();
-}
-
-byId("toggle-boxes").addEventListener("click", () => toggle("toggle-boxes"));
-byId("toggle-labels").addEventListener("click", () => toggle("toggle-labels"));
-document.addEventListener("visibilitychange", showWanted);
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const actions = {
-    Escape: () => setFocus(null),
-    ArrowRight: () => move(1),
-    ArrowLeft: () => move(-1),
-    b: () => toggle("toggle-boxes"),
-    l: () => toggle("toggle-labels"),
-  };
-  const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (action) {
-    action();
-    event.preventDefault();
+  if (wanted === "live") live.route(name, what);
+  else {
+    live.showWanted();
+    if (changed) views[wanted].show();
   }
+  document.title = wanted === "live" ? (name ? `${name} · Sightline` : "Sightline") : `${wanted[0].toUpperCase()}${wanted.slice(1)} · Sightline`;
+}
+
+/** A session that has ended leads to the login. */
+const whoAmI = () => api("/api/session").catch(() => {});
+
+function showTheme() {
+  byId("theme").replaceChildren(icon(document.documentElement.dataset.theme === "light" ? "moon" : "sun"));
+}
+
+byId("theme").addEventListener("click", () => {
+  window.toggleTheme();
+  showTheme();
 });
+byId("logout").append(icon("out"));
+byId("logout").addEventListener("click", async () => {
+  await api("/logout", { method: "POST" }).catch(() => {});
+  location.replace("/login");
+});
+addEventListener("hashchange", route);
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || main.firstChild !== live.root || document.querySelector("dialog[open]")) return;
+  const typing = event.target.closest?.("input, select, textarea");
+  if (typing && event.key !== "Escape") return;
+  if (live.onKey(event.key)) event.preventDefault();
+});
+showTheme();
+route();

@@ -32,7 +32,7 @@ export class Player {
     video.disablePictureInPicture = true;
     video.addEventListener("error", () => this.buffer && this.broken());
     this.watchPictures();
-    setInterval(() => this.check(), CHECK_MS);
+    this.timer = setInterval(() => this.check(), CHECK_MS);
   }
 
   watchPictures() {
@@ -62,6 +62,14 @@ export class Player {
     this.video.src = this.url;
   }
 
+  /** The camera is gone. */
+  end() {
+    clearInterval(this.timer);
+    this.close();
+    this.video.removeAttribute("src");
+    this.video.load();
+  }
+
   close() {
     this.buffer = null;
     this.source = null;
@@ -80,7 +88,7 @@ export class Player {
   pump() {
     const buffer = this.buffer;
     if (!buffer || buffer.updating || this.source.readyState !== "open") return;
-    if (!this.started && this.end() > 0) this.begin();
+    if (!this.started && this.edge() > 0) this.begin();
     try {
       const ranges = this.video.buffered;
       if (ranges.length && ranges.start(0) < this.video.currentTime - TRIM_AFTER_SECONDS) {
@@ -100,18 +108,18 @@ export class Player {
     this.video.play().catch(() => {});
   }
 
-  end() {
+  edge() {
     const ranges = this.video.buffered;
     return ranges.length ? ranges.end(ranges.length - 1) : 0;
   }
 
   lag() {
-    return this.end() - this.video.currentTime;
+    return this.edge() - this.video.currentTime;
   }
 
   /** A result for the picture with this time arrived just now: how far behind must we stay for it? */
   noteResult(pts) {
-    const behind = this.end() - pts;
+    const behind = this.edge() - pts;
     if (!this.started || behind > 3 * MOST_LAG) return;
     this.resultLags.push(behind);
     if (this.resultLags.length > REMEMBERED_RESULTS) this.resultLags.shift();

@@ -2,75 +2,54 @@
 // One camera on the page: picture, boxes, name and figures.
 
 import { colourOf } from "./colours.js";
+import { h, icon, iconButton, plainWords } from "./dom.js";
 import { KIND } from "./link.js";
 import { Overlay } from "./overlay.js";
 import { Player, canPlay } from "./player.js";
 
-const SLOW_AGE_MS = 500;
-const CAMERA_GLYPH =
-  "M15 10.500 20 7.500v9l-5-3M4.500 6.500h9a1.500 1.500 0 0 1 1.500 1.500v8a1.500 1.500 0 0 1-1.500 1.500h-9A1.500 1.500 0 0 1 3 16V8a1.500 1.500 0 0 1 1.500-1.500Z";
-
-const element = (name, className, ...children) => {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-};
-
-function glyph() {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  const path = document.createElementNS(space, "path");
-  for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", fill: "none", stroke: "currentColor", "stroke-width": "1.5", class: "glyph", "aria-hidden": "true" })) {
-    svg.setAttribute(key, value);
-  }
-  path.setAttribute("d", CAMERA_GLYPH);
-  svg.append(path);
-  return svg;
-}
+const SLOW_AGE_MS = 1000;
 
 export class Tile {
-  constructor(camera, name, { onOpen, send }) {
+  /** onOpen(name), onRules(name) and onSettings(name) (null where nothing can be changed), send(document). */
+  constructor(camera, name, { onOpen, onRules, onSettings, send }) {
     this.camera = camera;
     this.name = name;
     this.send = send;
-    this.build(onOpen);
-    this.overlay = new Overlay(this.canvas);
+    this.build(onOpen, onRules, onSettings);
+    this.overlay = new Overlay(this.canvas, this.ground);
     this.player = new Player(this.video, {
       onPicture: (pts) => this.overlay.show(pts),
-      onBroken: () => setTimeout(() => send({ type: "restart", camera }), 500),
+      onBroken: () => setTimeout(() => send({ type: "restart", camera: this.camera }), 500),
       beforeReset: () => this.keepPicture(),
     });
     this.setState("connecting", "Connecting", "");
   }
 
-  build(onOpen) {
-    this.still = element("canvas", "still");
-    this.still.width = this.still.height = 0;
-    this.video = element("video");
-    this.video.playsInline = true;
-    this.video.tabIndex = -1;
-    this.canvas = element("canvas", "boxes");
-    this.title = element("strong");
-    this.detail = element("span");
-    const notice = element("div", "notice", glyph(), this.title, this.detail);
-    this.view = element("button", "view", this.still, this.video, this.canvas, notice);
-    this.view.type = "button";
-    this.view.setAttribute("aria-label", `Camera ${this.name}: open or close full view`);
-    this.view.addEventListener("click", () => onOpen(this.camera));
-    this.objects = element("ul", "objects");
-    this.rate = element("b");
-    this.age = element("b");
-    this.dropped = element("b");
-    this.tip = element("div", "tip");
-    this.ageBox = element("span", "", "age ", this.age);
-    const drops = element("button", "drops", "drops ", this.dropped, this.tip);
-    drops.type = "button";
-    drops.setAttribute("aria-label", `Dropped frames of ${this.name} by reason`);
-    const figures = element("div", "figures", element("span", "", this.rate, " fps"), this.ageBox, drops);
-    const strip = element("div", "strip", element("span", "dot"), element("span", "name", this.name), this.objects, figures);
-    this.root = element("section", "tile", this.view, strip);
-    this.root.dataset.camera = this.name;
+  build(onOpen, onRules, onSettings) {
+    const name = this.name;
+    this.still = h("canvas", { class: "still", width: 0, height: 0 });
+    this.video = h("video", { playsInline: true, tabIndex: -1, muted: true, "aria-hidden": "true" });
+    this.ground = h("canvas", { class: "zones" });
+    this.canvas = h("canvas", { class: "boxes" });
+    this.title = h("strong");
+    this.detail = h("span");
+    const notice = h("div", { class: "notice" }, icon("camera"), this.title, this.detail);
+    this.view = h("button", { type: "button", class: "view", "aria-label": `Camera ${name}: open or close full view`, onclick: () => onOpen(name) },
+      this.still, this.video, this.ground, this.canvas, notice);
+    this.actions = h("div", { class: "actions" },
+      onRules && iconButton("rules", `Rules of ${name}`, () => onRules(name)),
+      onSettings && iconButton("settings", `Settings of ${name}`, () => onSettings(name)));
+    this.objects = h("ul", { class: "objects", "aria-label": `Objects on ${name}` });
+    this.rate = h("b");
+    this.age = h("b");
+    this.dropped = h("b");
+    this.tip = h("div", { class: "tip", role: "tooltip" });
+    this.ageBox = h("span", { class: "age" }, "age ", this.age);
+    this.drops = h("button", { type: "button", class: "drops", "aria-label": `Frames of ${name} by fate` }, "drops ", this.dropped, this.tip);
+    const figures = h("div", { class: "figures" }, h("span", {}, this.rate, " fps"), this.ageBox, this.drops);
+    const strip = h("div", { class: "strip" }, h("span", { class: "dot" }), h("h2", { class: "name" }, name), this.objects, figures);
+    this.stage = h("div", { class: "stage" }, this.view, this.actions);
+    this.root = h("section", { class: "tile", "aria-label": `Camera ${name}`, dataset: { camera: name } }, this.stage, strip);
   }
 
   /** The last picture stays beneath the video while that starts anew. */
@@ -82,11 +61,17 @@ export class Tile {
     still.getContext("2d").drawImage(video, 0, 0);
   }
 
+  close() {
+    this.player.end();
+    this.root.remove();
+  }
+
   onVideo({ epoch, codec }) {
     this.codec = codec;
     this.playable = canPlay(codec);
+    this.video.hidden = !this.playable;
     this.overlay.restart(epoch);
-    if (!this.playable) this.send({ type: "jpeg" });
+    if (!this.playable) this.send({ type: "jpeg", camera: this.camera });
   }
 
   onResult(result) {
@@ -103,6 +88,7 @@ export class Tile {
 
   async onJpeg({ epoch, pts, data }) {
     const picture = await createImageBitmap(new Blob([data], { type: "image/jpeg" }));
+    this.video.hidden = true;
     this.still.width = picture.width;
     this.still.height = picture.height;
     this.still.getContext("2d").drawImage(picture, 0, 0);
@@ -113,8 +99,8 @@ export class Tile {
 
   setState(state, title, detail) {
     this.root.dataset.state = state;
-    this.title.textContent = title;
-    this.detail.textContent = detail;
+    if (this.title.textContent !== title) this.title.textContent = title;
+    if (this.detail.textContent !== detail) this.detail.textContent = detail;
   }
 
   onLost() {
@@ -128,6 +114,7 @@ export class Tile {
     else if (camera.state === "waiting") this.setState("waiting", `Camera offline, ${retry}`, camera.reason ?? "");
     else if (camera.state === "ended") this.setState("ended", "The video has ended", "");
     else if (camera.state === "stopped") this.setState("stopped", "Stopped", "");
+    else if (camera.state === "disabled") this.setState("disabled", "Switched off", "Its settings say enabled: false.");
     else if (this.root.dataset.state === "waiting") this.setState("waiting", "Camera offline, retrying now", camera.reason ?? "");
     else this.setState("connecting", "Connecting", camera.reason ?? "");
     this.updateFigures(camera, meanings);
@@ -135,25 +122,36 @@ export class Tile {
 
   updateFigures(camera, meanings) {
     const live = camera.state === "live";
-    const old = !live || camera.age_ms === null;
-    this.rate.textContent = live ? camera.answered_per_second.toFixed(1) : "–";
+    const old = !live || camera.age_ms === null || camera.age_ms === undefined;
+    this.rate.textContent = live ? Number(camera.answered_per_second ?? 0).toFixed(1) : "–";
     this.age.textContent = old ? "–" : `${Math.round(camera.age_ms)} ms`;
     this.ageBox.classList.toggle("slow", !old && camera.age_ms > SLOW_AGE_MS);
-    this.dropped.textContent = String(camera.dropped_total);
-    const line = (text, count, className = "") =>
-      element("div", className, element("span", "", text), element("b", "", String(count)));
-    const reasons = Object.entries(camera.dropped).map(([reason, count]) => line(meanings[reason] ?? reason, count));
-    this.tip.replaceChildren(
-      line("received", camera.received), line("answered", camera.answered), ...reasons,
-      line("under way", camera.pending), line(camera.adds_up ? "adds up" : "does not add up", camera.adds_up ? "✓" : "✗", "sum"),
-    );
-    this.objects.replaceChildren(...Object.entries(camera.objects).map(([label, { count, class_id: id }]) => {
-      const mark = element("i");
+    this.dropped.textContent = String(camera.dropped_total ?? 0);
+    this.replace("tip", this.tip, camera, () => tipLines(camera, meanings));
+    this.replace("objects", this.objects, camera.objects, () => Object.entries(camera.objects ?? {}).map(([label, { count, class_id: id }]) => {
+      const mark = h("i");
       mark.style.background = colourOf(id);
-      const words = label.replaceAll("_", " ");
-      const item = element("li", "", mark, String(count), element("span", "", words));
-      item.title = `${count} ${words}`;
-      return item;
+      return h("li", { title: `${count} ${plainWords(label)}` }, mark, String(count), h("span", {}, plainWords(label)));
     }));
   }
+
+  /** Only what changed is built anew. */
+  replace(slot, element, value, build) {
+    const key = JSON.stringify(value);
+    this.keys ??= {};
+    if (this.keys[slot] === key) return;
+    this.keys[slot] = key;
+    element.replaceChildren(...build());
+  }
+}
+
+export function tipLines(camera, meanings) {
+  const line = (text, count, className = "") => h("div", { class: className }, h("span", {}, text), h("b", {}, String(count)));
+  const ms = (value) => (value === null || value === undefined ? "–" : `${Math.round(value)} ms`);
+  const reasons = Object.entries(camera.dropped ?? {}).map(([reason, count]) => line(meanings[reason] ?? plainWords(reason), count));
+  return [
+    line("received", camera.received ?? 0), line("answered", camera.answered ?? 0), ...reasons,
+    line("under way", camera.pending ?? 0), line(camera.adds_up === false ? "does not add up" : "adds up", camera.adds_up === false ? "✗" : "✓", "sum"),
+    line("latency p50", ms(camera.p50_ms)), line("latency p99", ms(camera.p99_ms)), line("connections", camera.connections ?? 0),
+  ];
 }

@@ -110,7 +110,8 @@ class ObjectTracker:
         ids = self._tracker.update(given).tolist()
         if self._stale:
             ids = self._renew(given, ids)
-        places = _anchors(given.boxes, width, height)
+        with np.errstate(invalid="ignore", over="ignore"):
+            places = _anchors(given.boxes, width, height)
         details = zip(
             chosen.tolist(),
             ids,
@@ -206,13 +207,13 @@ def _chosen(detections: Detections, wanted: ObjectFilter, track: Tracking) -> ND
 def _anchors(boxes: NDArray[np.float32], width: int, height: int) -> NDArray[np.float64]:
     """(N, 5): x of the anchors, y of the bottom, y of the centre (fractions, inside the picture), box width and height
     (units of the picture's width)."""
-    across = np.nan_to_num(boxes.astype(np.float64)) / TRACKED_WIDTH
+    across = boxes.astype(np.float64) / TRACKED_WIDTH
     aspect = height / width
     out = np.empty((len(boxes), 5))
     out[:, 0] = (across[:, 0] + across[:, 2]) / 2
     out[:, 1] = across[:, 3] / aspect
     out[:, 2] = (across[:, 1] + across[:, 3]) / (2 * aspect)
-    np.clip(out[:, :3], 0.0, 1.0 - EXACT_ANCHOR, out=out[:, :3])
+    out[:, :3] = np.minimum(np.maximum(out[:, :3], 0.0), 1.0 - EXACT_ANCHOR)
     out[:, 3:] = across[:, 2:] - across[:, :2]
     return out
 
@@ -254,8 +255,15 @@ def _speed(places: deque[tuple[float, float, float]], at: float, x: float, y: fl
     if len(places) < 3 or at - places[0][0] < LEAST_SPEED_SECONDS:
         return None
     count = len(places)
-    mean_t = sum(p[0] for p in places) / count
-    spread = sum((p[0] - mean_t) ** 2 for p in places)
-    slope_x = sum((p[0] - mean_t) * p[1] for p in places) / spread
-    slope_y = sum((p[0] - mean_t) * p[2] for p in places) / spread
+    t_sum = x_sum = y_sum = tt_sum = tx_sum = ty_sum = 0.0
+    for when, east, north in places:
+        t = when - at  # small numbers, so that their squares are exact enough
+        t_sum += t
+        x_sum += east
+        y_sum += north
+        tt_sum += t * t
+        tx_sum += t * east
+        ty_sum += t * north
+    spread = tt_sum - t_sum * t_sum / count
+    slope_x, slope_y = (tx_sum - t_sum * x_sum / count) / spread, (ty_sum - t_sum * y_sum / count) / spread
     return 3.6 * math.hypot(slope_x, slope_y)

@@ -30,7 +30,7 @@ class Camera:
         self.crashes = CrashLoop()
         self.started_at = started_at
         self.leaving_since: float | None = None
-        self._objects: dict[str, dict[str, int]] = {}
+        self._shown: Detections | None = None
         self._counts: Mapping[str, Mapping[str, Any]] = {}
 
     @property
@@ -40,7 +40,7 @@ class Camera:
 
     def show(self, result: StreamResult) -> None:
         """This is its newest result."""
-        self._objects = _count_objects(result.detections)
+        self._shown = result.detections
         self._counts = result.counts
 
     def state(self, now: float) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Camera:
             "rate": source.rate,
             "deadline_seconds": source.deadline_seconds,
             "video": reader.video,
-            "objects": self._objects if is_live else {},
+            "objects": _count_objects(self._shown) if is_live and self._shown is not None else {},
             "counts": self._counts,
             **lane.counters.snapshot(now).to_dict(),
         }

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,8 @@ def colour_of(picture: VideoFrame) -> ColourSpace:
     return ColourSpace.BT601_FULL if full else ColourSpace.BT601_LIMITED
 
 
+_MOST_SIZES = 8
+
 NewFrame = Callable[[int, int, PixelFormat, ColourSpace], Frame]
 """Makes an empty frame of this width, height, format and colour, as `Client.frame_slot` does."""
 
@@ -41,6 +45,44 @@ def plain_frame(width: int, height: int, pixel_format: PixelFormat, colour: Colo
     """An empty frame in plain memory."""
     data = np.empty(frame_bytes(width, height, pixel_format), np.uint8)
     return Frame(data, width, height, pixel_format, colour)
+
+
+class FramePool:
+    """Makes frames in memory that is used again when nobody holds the frame before: fresh memory costs as much as the copy.
+
+    most: frames of one size that are kept while nobody has them. Safe for threads.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        self._most = most
+        self._free: dict[int, deque[NDArray[np.uint8]]] = {}
+
+    def frame(self, width: int, height: int, pixel_format: PixelFormat, colour: ColourSpace) -> Frame:
+        """As `plain_frame`."""
+        size_bytes = frame_bytes(width, height, pixel_format)
+        free = self._free.get(size_bytes)
+        try:
+            memory = free.pop() if free else np.empty(size_bytes, np.uint8)
+        except IndexError:  # another thread took it
+            memory = np.empty(size_bytes, np.uint8)
+        return Frame(_Loan(self, memory).array(), width, height, pixel_format, colour)
+
+    def _put_back(self, memory: NDArray[np.uint8]) -> None:
+        """Called where the last array goes, which may be anywhere: no lock."""
+        if memory.size not in self._free and len(self._free) >= _MOST_SIZES:
+            self._free.clear()  # the cameras have changed
+        self._free.setdefault(memory.size, deque(maxlen=self._most)).append(memory)
+
+
+class _Loan:
+    """Memory in the hands of arrays; numpy keeps the object whose interface it uses alive, through all views."""
+
+    def __init__(self, pool: FramePool, memory: NDArray[np.uint8]) -> None:
+        self.__array_interface__ = memory.__array_interface__
+        weakref.finalize(self, pool._put_back, memory).atexit = False
+
+    def array(self) -> NDArray[np.uint8]:
+        return np.asarray(self)
 
 
 def frame_from_picture(picture: VideoFrame, new_frame: NewFrame = plain_frame) -> Frame:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 STALL_SECONDS = 4.5
+KEYFRAME_SECONDS = 20.0
+"""So long a new connection that sends data is given for its first key frame; smart codecs have them that far apart."""
 
 
 class LinkState(str, Enum):
@@ -64,13 +66,14 @@ class Reconnect:
         self.connections = connections
         self.retry_at = 0.0
         self._live_since = 0.0
+        self._connecting_since = 0.0
         self._last_frame = 0.0
 
     def connecting(self, now: float) -> None:
         """An attempt starts."""
         if self.state is not LinkState.STOPPED:
             self.state = LinkState.CONNECTING
-            self._last_frame = now
+            self._last_frame = self._connecting_since = now
 
     def frame(self, now: float) -> None:
         """A picture arrived; failures are forgotten once the link was steady, not at its first picture."""
@@ -87,6 +90,11 @@ class Reconnect:
     def data(self, now: float) -> None:
         """Pictures arrived that are left undecoded on purpose: a live link is well."""
         if self.state is LinkState.LIVE:
+            self._last_frame = now
+
+    def awaits_keyframe(self, now: float) -> None:
+        """Pictures arrived with which nothing can be done before the first key frame."""
+        if self.state is LinkState.CONNECTING and now - self._connecting_since < KEYFRAME_SECONDS:
             self._last_frame = now
 
     def failed(self, now: float, *, auth: bool = False) -> float:

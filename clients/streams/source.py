@@ -86,6 +86,7 @@ class CameraReader(threading.Thread):
         self._emit = emit
         self._now = now
         self._wake = threading.Event()
+        self._live_epoch = 0
         self._is_stopping = False
         self._reconnects = False
         self._format = VideoFormat("", 0, 0, 0.0, b"")
@@ -160,6 +161,7 @@ class CameraReader(threading.Thread):
         trouble: Trouble = "auth_refused" if is_auth else "lost"
         if was_live and isinstance(error, TimeoutError):
             trouble = "stalled"
+        self._live_epoch = 0
         self._emit(self.life.broken(trouble, self.last_reason, time.time()))
 
     def _wait_for_turn(self, first: bool) -> None:
@@ -212,6 +214,7 @@ class CameraReader(threading.Thread):
     def _play(self, container: InputContainer, stream: VideoStream, decoder: Decoder, *, paced: bool) -> None:
         started = self._now()
         timeline, number, is_live = self._new_epoch(stream), 0, self.source.is_live
+        has_keyframe = False
         for packet in container.demux(stream):
             self.beat = self._now()
             if self._is_over:
@@ -241,6 +244,9 @@ class CameraReader(threading.Thread):
                 pts, dts = timeline.packet(packet.pts, packet.dts)
             self._hand_packet_on(packet, pts, dts)
             number = self._hand_on_all(pictures, timeline, number)
+            has_keyframe |= packet.is_keyframe
+            if not has_keyframe:
+                self.link.awaits_keyframe(self._now())
             if is_live and self.link.stalled(self._now()):  # data comes, but no picture
                 raise TimeoutError
 
@@ -281,7 +287,9 @@ class CameraReader(threading.Thread):
             return
         self.link.frame(now)
         self.last_error = None
-        self._emit(self.life.live(self.epoch, time.time()))
+        if self._live_epoch != self.epoch:
+            self._live_epoch = self.epoch
+            self._emit(self.life.live(self.epoch, time.time()))
         refusal = self._picker.refusal(pts_seconds)
         if refusal is not None:
             self._counters.dropped(refusal)

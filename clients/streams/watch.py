@@ -17,7 +17,7 @@ from sightline.clients.streams.lane import Lane, Submitter
 from sightline.clients.streams.life import ServerLife, camera_event
 from sightline.clients.streams.names import MAX_SOURCES, Source, checked
 from sightline.clients.streams.opening import OPEN_TIMEOUT_SECONDS, require_av
-from sightline.clients.streams.pictures import plain_frame
+from sightline.clients.streams.pictures import FramePool, NewFrame
 from sightline.clients.streams.reconnect import HostPacer, LinkState
 from sightline.clients.streams.results import Analyst, StreamSink, VideoSink
 from sightline.clients.streams.source import CameraReader
@@ -75,6 +75,7 @@ class Watch:
         self._server_life = ServerLife()
         self._gate = ServerGate(self._server_changed)
         self._pacer = HostPacer()
+        self._new_frame: NewFrame = getattr(client, "frame_slot", FramePool().frame)
         self._cameras: dict[str, Camera] = {}
         self._leaving: list[Camera] = []
         self._past = Past()
@@ -288,7 +289,7 @@ class Watch:
             lane,
             videos=self._videos,
             pacer=self._pacer,
-            new_frame=getattr(self._client, "frame_slot", plain_frame),
+            new_frame=self._new_frame,
             every=self._every,
             emit=self._delivery.emit,
             before=before,

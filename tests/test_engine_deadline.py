@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request's timeout reaches tritonserver's queue: what nobody waits for any more is not computed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sightline.clients import Client
+from sightline.deploy import LocalServer
+from sightline.errors import InferenceError, ServerUnavailable
+from sightline.frame import Frame
+
+BUSY_SECONDS = 0.5
+MODEL = """\
+import os, time
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        frame = pb_utils.get_input_tensor_by_name(request, "FRAME").as_numpy()[0]
+        number = int(frame[0]) if frame.size == 384 else 0  # else the canary's
+        if number:
+            with open(RECORD, "a") as record:
+                record.write(f"{number}\\n")
+        time.sleep(BUSY if number else 0)
+        return pb_utils.InferenceResponse([
+            pb_utils.Tensor("COUNT", np.zeros((1, 1), np.int32)),
+            pb_utils.Tensor("BOXES", np.zeros((1, 0, 4), np.float32)),
+            pb_utils.Tensor("SCORES", np.zeros((1, 0), np.float32)),
+            pb_utils.Tensor("CLASSES", np.zeros((1, 0), np.int32)),
+            pb_utils.Tensor("ERROR", np.array([[b""]], object)),
+        ])
+"""
+TENSORS = """\
+input [ { name: "FRAME" data_type: TYPE_UINT8 dims: [-1] }, { name: "FRAME_INFO" data_type: TYPE_INT32 dims: [4] } ]
+output [
+  { name: "COUNT" data_type: TYPE_INT32 dims: [1] }, { name: "BOXES" data_type: TYPE_FP32 dims: [-1, 4] },
+  { name: "SCORES" data_type: TYPE_FP32 dims: [-1] }, { name: "CLASSES" data_type: TYPE_INT32 dims: [-1] },
+  { name: "ERROR" data_type: TYPE_STRING dims: [1] }
+]
+max_batch_size: 1
+"""
+NAMES = {"input_map": ("FRAME", "FRAME_INFO"), "output_map": ("COUNT", "BOXES", "SCORES", "CLASSES", "ERROR")}
+
+
+def write_repository(folder: Path, record: Path) -> None:
+    """The ensembles `busy` and `busy_frames` over one model of two instances, with a queue as the builders write it."""
+    stage = folder / "busy_v1_network"
+    (stage / "1").mkdir(parents=True)
+    source = MODEL.replace("RECORD", repr(str(record))).replace("BUSY", str(BUSY_SECONDS))
+    (stage / "1" / "model.py").write_text(source)
+    (stage / "config.pbtxt").write_text(
+        f'name: "busy_v1_network" backend: "python" {TENSORS}'
+        "instance_group [ { kind: KIND_CPU count: 2 } ]\n"
+        "dynamic_batching { default_queue_policy { max_queue_size: 16 default_timeout_microseconds: 20000000 "
+        "timeout_action: REJECT allow_timeout_override: true } }\n"
+    )
+    maps = "".join(f'{kind} {{ key: "{n}" value: "{n}" }} ' for kind, names in NAMES.items() for n in names)
+    description = json.dumps(json.dumps({"task": "detect", "labels": ["thing"], "version": 1}))
+    for name in ("busy", "busy_frames"):
+        (folder / name / "1").mkdir(parents=True)
+        (folder / name / "config.pbtxt").write_text(
+            f'name: "{name}" platform: "ensemble" {TENSORS}'
+            f'ensemble_scheduling {{ step {{ model_name: "busy_v1_network" model_version: -1 {maps} }} }}\n'
+            f'parameters {{ key: "sightline" value {{ string_value: {description} }} }}\n'
+        )
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("busy") / "record"
+
+
+@pytest.fixture(scope="module")
+def busy_server(record: Path) -> Iterator[LocalServer]:
+    write_repository(record.parent / "repository", record)
+    with LocalServer(record.parent / "repository", log_dir=record.parent / "log") as server:
+        yield server
+
+
+def frame(number: int) -> Frame:
+    """A frame that the model knows by its first byte; 0 keeps it busy for no time."""
+    data = np.zeros(16 * 16 * 3 // 2, np.uint8)
+    data[0] = number
+    return Frame(data, 16, 16)
+
+
+@pytest.mark.parametrize(("protocol", "left"), [("grpc", "_grpc._left"), ("http", "")])
+def test_a_frame_that_waited_too_long_is_never_computed(
+    busy_server: LocalServer, record: Path, monkeypatch: pytest.MonkeyPatch, protocol: str, left: str
+) -> None:
+    """Over gRPC also where the client's own end of the call, which would cancel it, does not come first."""
+    address = busy_server.grpc_address if protocol == "grpc" else busy_server.http_address
+    if left:
+        monkeypatch.setattr("sightline.clients._grpc._left", lambda deadline: 30.0)
+    with Client(address, protocol=protocol) as client:  # type: ignore[arg-type]
+        assert len(client.detect("busy", frame(0))) == 0
+        record.write_text("")
+        running = [client.submit("busy", frame(number)) for number in (1, 2)]
+        time.sleep(BUSY_SECONDS / 4)
+        late = client.submit("busy", frame(3), timeout_seconds=BUSY_SECONDS / 4)
+        patient = client.submit("busy", frame(4), timeout_seconds=20.0)
+        with pytest.raises(ServerUnavailable if left else InferenceError, match=r"expired|no answer"):
+            late.result()
+        for pending in (*running, patient):
+            pending.result()
+    assert sorted(record.read_text().split()) == ["1", "2", "4"]

@@ -51,8 +51,9 @@ class Followed:
 class ObjectTracker:
     """The objects of one camera, with ids from 1 on that are given once, also over restarts.
 
-    rate: frames a second that are expected; None: measured. The tracker's memory is counted in frames; it is made anew when
-    the measured rate has changed by half, and the objects keep their ids.
+    rate: frames a second that are expected; None: measured. The tracker's memory is counted in frames: it is long enough for
+    a rate that is half as high again, and what was not seen for `lost_seconds` is another object. When the measured rate has
+    changed by more, the tracker is made anew, and the objects keep their ids.
     """
 
     def __init__(self, settings: Analytics, rate: float | None = None) -> None:
@@ -176,7 +177,7 @@ def _ground(settings: Analytics) -> Homography | None:
 
 
 def _tracker(settings: Analytics, rate: float) -> Tracker:
-    frames = min(MAX_FRAMES, math.ceil(settings.track.lost_seconds * rate) + 1)
+    frames = min(MAX_FRAMES, math.ceil(settings.track.lost_seconds * rate * RATE_CHANGE) + 1)
     if settings.track.tracker == "sort":
         return Tracker(Sort(max_age=frames))
     high = settings.objects.min_score or HIGH_SCORE

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sightline.clients import Client
-    from sightline.clients.page import PageServer
-    from sightline.clients.streams import EventFile, Recording, Source, Watch
+    from sightline.clients.config.watch_file import Page, WatchFile
+    from sightline.clients.service import WatchService
+    from sightline.clients.streams import EventFile, Recording
     from sightline.clients.streams.summary import Summary
     from sightline.clients.streams.terminal import Terminal
 
@@ -25,17 +26,19 @@ WATCHED_TASKS = ("", "detect", "segment")
 
 _HELP = """Watch cameras: decode, send the newest frames to the server, show and keep what it finds.
 
-A SOURCE is an RTSP URL or a video file, alone or as NAME=SOURCE. Cameras reconnect for ever; when the server
-is slower than the cameras, old frames are dropped and counted, so that what you see is always now.
+A SOURCE is an RTSP URL, a video file or a folder of images, alone or as NAME=SOURCE, or a **cameras file** (.yaml) with
+rules, privacy and sinks: docs/cameras.md. Cameras reconnect for ever; when the server is slower than they are, old frames are
+dropped and counted, so that what you see is always now.
 
     sightline watch door=rtsp://10.0.0.7/stream1 --page 8080
 
     sightline watch rtsp://a/1 rtsp://b/1 --events events.jsonl --output recording --seconds 60
 
+    sightline watch cameras.yaml --page 8080        # draw rules on the page; they are saved in the file
+
 **Passwords**: what stands in a command can be seen by other users of this machine (ps). Keep it out with
-single quotes and an exported variable, 'rtsp://user:${CAMERA_PASSWORD}@10.0.0.7/1', or with --sources
-FILE.yaml, whose lines are `name: url` and may use ${VARIABLE} as well. Sightline never shows, logs or serves
-a URL with its password.
+single quotes and an exported variable, 'rtsp://user:${CAMERA_PASSWORD}@10.0.0.7/1', or write it in a cameras file.
+Sightline never shows, logs or serves a URL with its password.
 
 Ctrl-C stops and prints a summary. The exit status is 0 when every camera was answered, all frames are
 accounted for and all outputs were written.
@@ -50,10 +53,19 @@ def register_watch(app: typer.Typer) -> None:
 def watch(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE", show_default=False, help="Cameras: URL, file or NAME=URL."),
+        typer.Argument(
+            metavar="SOURCE",
+            show_default=False,
+            help="Cameras: URL, file, folder or NAME=URL; or a cameras file.",
+        ),
     ] = None,
-    server: Annotated[str, typer.Option(help="Address of the server's gRPC port.")] = "localhost:8001",
-    model: Annotated[str, typer.Option(help="Name of the model.")] = "street_detect",
+    server: Annotated[
+        str | None,
+        typer.Option(show_default="localhost:8001", help="Address of the server's gRPC port."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(show_default="street_detect", help="Model of cameras that name no other.")
+    ] = None,
     page: Annotated[
         int | None,
         typer.Option(
@@ -76,7 +88,7 @@ def watch(
     ] = None,
     sources_file: Annotated[
         Path | None,
-        typer.Option("--sources", metavar="FILE.yaml", help="More cameras, as lines of 'name: url'."),
+        typer.Option("--sources", metavar="FILE.yaml", help="A cameras file: lines of 'name: url', or more."),
     ] = None,
     transport: Annotated[str, typer.Option(metavar="tcp|udp", help="How RTSP carries the video.")] = "tcp",
     every: Annotated[int, typer.Option(min=1, help="Send only every n-th frame.")] = 1,
@@ -95,7 +107,7 @@ def watch(
     from rich.console import Console
 
     from sightline.clients import Client
-    from sightline.clients.streams import Watch
+    from sightline.clients.service import WatchService, described
     from sightline.clients.streams.source import require_av
     from sightline.clients.streams.terminal import print_summary
 
@@ -105,29 +117,29 @@ def watch(
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    cameras = _cameras(sources or [], sources_file, loop)
+    texts, file = _split(sources or [], sources_file)
+    options = {"model": model, "loop": loop or None, "transport": transport if transport != "tcp" else None}
+    document, adapt = described(texts, file, server, options)
     notices: list[str] = []
-    client = Client(server, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
+    client = Client(document.server, timeout_seconds=REQUEST_TIMEOUT_SECONDS)
     try:
-        _check_server(client, model, console)
+        for name in sorted({camera.model for camera in document.cameras.values() if camera.enabled}):
+            _check_server(client, name, console)
         with contextlib.ExitStack() as opened:
-            page_server = _page(page)
-            if page_server:
-                opened.callback(page_server.close)
-            event_file, recording = _outputs(events, output, cameras, notices, opened)
-            engine = Watch(
-                cameras,
+            event_file, recording = _outputs(events, output, list(document.cameras), notices, opened)
+            service = WatchService(
+                document,
                 client,
-                model=model,
+                path=file,
+                adapt=adapt,
                 sinks=[sink for sink in (event_file, recording) if sink is not None],
-                page=page_server,
-                transport=transport,
+                page=_page(page, document),
                 every=every,
                 max_in_flight=in_flight,
                 notice=notices.append,
             )
             opened.pop_all()  # the watch closes them from here on
-        summary = _run(engine, console, page_server.url if page_server else None, seconds, notices)
+        summary = _run(service, console, service.page_url, seconds, notices)
     finally:
         client.close()
     print_summary(console, summary)
@@ -138,7 +150,7 @@ def watch(
 def _outputs(
     events: Path | None,
     output: Path | None,
-    cameras: list[Source],
+    cameras: list[str],
     notices: list[str],
     opened: contextlib.ExitStack,
 ) -> tuple[EventFile | None, Recording | None]:
@@ -148,19 +160,19 @@ def _outputs(
     event_file = EventFile(events) if events else None
     if event_file:
         opened.callback(event_file.close)
-    recording = Recording(output, [c.name for c in cameras], failed=notices.append) if output else None
+    recording = Recording(output, cameras, failed=notices.append) if output else None
     if recording:
         opened.callback(recording.close)
     return event_file, recording
 
 
-def _cameras(texts: list[str], file: Path | None, loop: bool) -> list[Source]:
-    from sightline.clients.streams.names import checked, parse_sources, sources_from_file
-
-    cameras = parse_sources(texts, loop=loop) if texts else []
-    if file is not None:
-        cameras += sources_from_file(file, loop=loop)
-    return checked(cameras)
+def _split(texts: list[str], file: Path | None) -> tuple[list[str], Path | None]:
+    """The cameras named in the command, and the cameras file."""
+    files = [Path(text) for text in texts if text.lower().endswith((".yaml", ".yml"))]
+    files += [file] if file else []
+    if len(files) > 1:
+        raise typer.BadParameter(f"{files[0]} and {files[1]} are both cameras files; give one")
+    return [text for text in texts if Path(text) not in files], files[0] if files else None
 
 
 def _check_server(client: Client, model: str, console: Console) -> None:
@@ -183,21 +195,17 @@ def _check_server(client: Client, model: str, console: Console) -> None:
         )
 
 
-def _page(port: int | None) -> PageServer | None:
-    """The page; its packages are loaded only when it is wanted."""
-    if port is None:
-        return None
-    from sightline.errors import MissingDependencyError
+def _page(port: int | None, document: WatchFile) -> Page | None:
+    """The page, as the command or the file wants it."""
+    from sightline.clients.config.watch_file import Page
 
-    try:
-        from sightline.clients.page.server import PageServer
-    except ImportError as error:
-        raise MissingDependencyError(f"the page needs {error.name}; pip install 'sightline[watch]'") from None
-    return PageServer(port)
+    if port is None:
+        return document.page
+    return (document.page or Page()).model_copy(update={"port": port})
 
 
 def _run(
-    engine: Watch, console: Console, url: str | None, seconds: float | None, notices: list[str]
+    engine: WatchService, console: Console, url: str | None, seconds: float | None, notices: list[str]
 ) -> Summary:
     """Watch until the time is over, the files have ended, or a signal comes."""
     import signal

@@ -49,7 +49,7 @@ def watch_file_from_text(text: str, path: Path) -> WatchFile:
         raise ConfigError(f"{path} must begin with `cameras:` and a line `name: url` for each")
     document = with_cameras(document)
     try:
-        values = _expanded(document, path.parent)
+        values = _expanded({"folder": "sightline_data"} | document, path.parent)
         return WatchFile.model_validate(values)
     except StreamError as error:
         raise ConfigError(f"{path}: {error}") from None

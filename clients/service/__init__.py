@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from sightline.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from sightline.clients.service.described import described
+    from sightline.clients.service.command_line import described
     from sightline.clients.service.service import WatchService
 
 _HOMES = {
     "WatchService": "sightline.clients.service.service",
-    "described": "sightline.clients.service.described",
+    "described": "sightline.clients.service.command_line",
 }
 
 __all__ = ["WatchService", "described"]

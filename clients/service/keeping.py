@@ -21,7 +21,7 @@ class Keeping:
 
     def __init__(self, document: WatchFile, notice: Callable[[str], None]) -> None:
         folder = document.folder
-        self.store = EventStore(folder / "events.sqlite")
+        self.store = EventStore(folder / "events.sqlite", notice=notice)
         self.media = MediaStore(folder / "media", document.media, notice=notice)
         self.outbox = Outbox(
             folder / "spool", document.spool, document.sinks, store=self.store, notice=notice

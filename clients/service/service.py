@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from sightline.clients.analytics.camera import CameraAnalytics
 from sightline.clients.analytics.identities import Identities
-from sightline.clients.analytics.privacy import PrivacyFilter
+from sightline.clients.analytics.privacy_video import PrivacyFilter
 from sightline.clients.config.editing import WatchFileEditor
 from sightline.clients.config.reading import read_watch_file
-from sightline.clients.config.watch_file import Camera, WatchFile
+from sightline.clients.config.watch_file import WatchFile
 from sightline.clients.page.control import EventQuery
 from sightline.clients.service.changes import Changes, changes
 from sightline.clients.service.keeping import Keeping
 from sightline.clients.service.sources import analytics_of, source_of, sources_of
 from sightline.clients.streams.names import NETWORK_SCHEMES, Source
 from sightline.clients.streams.watch import Watch
-from sightline.errors import ConfigError, SightlineError
+from sightline.errors import ConfigError, MissingDependencyError, SightlineError
 from sightline.redact import redact
 
 if TYPE_CHECKING:
     from sightline.clients import Client
+    from sightline.clients.config.watch_file import Page
     from sightline.clients.page.server import PageServer
     from sightline.clients.streams.results import Analyst, StreamSink, VideoSink
     from sightline.clients.streams.summary import Summary
@@ -38,7 +39,7 @@ class WatchService:
 
     client: a Client. path: the file that `document` came from; it is looked at once a second, and what changed there is
     changed here, the other cameras going on. None: nothing is kept, and changes are refused.
-    adapt: what the command line adds to a file that was read again.
+    page: how the page is served; None for none. adapt: what the command line adds to a file that was read again.
     notice: is told, once each, what a person should know. engine: further arguments of Watch.
     Raises OutputError, MissingDependencyError and StreamError.
     """
@@ -50,7 +51,7 @@ class WatchService:
         *,
         path: Path | None = None,
         adapt: Callable[[WatchFile], WatchFile] = lambda document: document,
-        page: PageServer | None = None,
+        page: Page | None = None,
         sinks: Sequence[StreamSink] = (),
         videos: Sequence[VideoSink] = (),
         notice: Callable[[str], None] = lambda text: None,
@@ -58,7 +59,6 @@ class WatchService:
     ) -> None:
         self._document = document
         self._client = client
-        self._page = page
         self._notice = notice
         self._adapt = adapt
         self._path = path
@@ -70,27 +70,34 @@ class WatchService:
         self._analysts: dict[str, CameraAnalytics] = {}
         sources = sources_of(document)
         self._keeping = Keeping(document, notice) if path else None
+        self._page = _opened(page, self if path else None)
+        viewers = [
+            *([self._keeping.publisher] if self._keeping else []),
+            *videos,
+            *([self._page] if self._page else []),
+        ]
+        guarded = [PrivacyFilter(viewer, self._is_private) for viewer in viewers]
         kept = [self._keeping.publisher] if self._keeping else []
-        shown = [page] if page else []
+        shown = [self._page] if self._page else []
         try:
             self.watch = Watch(
                 list(sources.values()),
                 client,
-                sinks=[*kept, *sinks, *shown],
-                videos=[PrivacyFilter([*kept, *videos, *shown], self._is_private)],
-                page=page,
+                sinks=[*guarded, *kept, *sinks, *shown],
+                videos=guarded,
                 analysts=self._new_analyst,
                 notice=notice,
                 **engine,
             )
         except BaseException:
-            if self._keeping:
-                self._keeping.close()
+            self._close_outputs()
             raise
         self._reloader = threading.Thread(target=self._reload_for_ever, name="watch-reload", daemon=True)
 
     def start(self) -> None:
-        """Start all; errors as those of Watch.start."""
+        """Start all; errors as those of Watch.start. Raises OutputError when the page does not come up."""
+        if self._page:
+            self._page.open(state=self.state)
         self.watch.start()
         if self._path is not None:
             self._reloader.start()
@@ -101,9 +108,19 @@ class WatchService:
         if self._reloader.ident is not None:
             self._reloader.join(RELOAD_SECONDS * 5)
         summary = self.watch.stop()
+        self._close_outputs()
+        return summary
+
+    @property
+    def page_url(self) -> str | None:
+        """Where the page is; None without one."""
+        return self._page.url if self._page else None
+
+    def _close_outputs(self) -> None:
+        if self._page:
+            self._page.close()
         if self._keeping:
             self._keeping.close()
-        return summary
 
     @property
     def ended(self) -> bool:
@@ -117,7 +134,8 @@ class WatchService:
         state = self.watch.state()
         for camera in state["cameras"]:
             analyst = self._analysts.get(camera["name"])
-            camera["counts"] = dict(analyst.counts) if analyst else {}
+            if analyst is not None:
+                camera["analytics"] = analyst.figures().to_dict()
         return state | (self._keeping.state() if self._keeping else {"sinks": [], "spool": None})
 
     def cameras(self) -> dict[str, dict[str, Any]]:
@@ -185,7 +203,7 @@ class WatchService:
         for name in found.added:
             self.watch.add(source_of(name, document.cameras[name]))
         for name in found.rethought:
-            self.watch.set_analyst(name, self._analyst(name, document.cameras[name]))
+            self._analysts[name].replace(analytics_of(document.cameras[name]))
         for name in found.reread:
             self.watch.change(source_of(name, document.cameras[name]))
         if found.sinks and self._keeping:
@@ -195,17 +213,15 @@ class WatchService:
         return found
 
     def _new_analyst(self, source: Source) -> Analyst:
-        return self._analyst(source.name, self._document.cameras[source.name])
-
-    def _analyst(self, name: str, camera: Camera) -> CameraAnalytics:
+        camera = self._document.cameras[source.name]
         analyst = CameraAnalytics(
-            name,
+            source.name,
             analytics_of(camera),
             ask=self._client.submit_infer,
             identities=self._identities,
-            previous=self._analysts.get(name),
+            rate=source.rate,
         )
-        self._analysts[name] = analyst
+        self._analysts[source.name] = analyst
         return analyst
 
     def _is_private(self, name: str) -> bool:
@@ -239,6 +255,24 @@ class WatchService:
         told = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
         if told or found.sinks:
             self._notice(f"{self._path} was read again: {told or 'other sinks'}")
+
+
+def _opened(page: Page | None, control: WatchService | None) -> PageServer | None:
+    """The page, which listens already; its packages are loaded only when it is wanted."""
+    if page is None:
+        return None
+    try:
+        from sightline.clients.page.server import PageServer
+    except ImportError as error:
+        raise MissingDependencyError(f"the page needs {error.name}; pip install 'sightline[watch]'") from None
+    return PageServer(
+        page.port,
+        host=page.host,
+        control=control,
+        users=page.users,
+        tls_certificate=page.tls_certificate,
+        tls_key=page.tls_key,
+    )
 
 
 def _print_of(path: Path | None) -> _Print | None:

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cameras file, running: rules, events, pictures, changes by file and by HTTP, with real streams and real files."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sightline.clients.config.watch_file import Page
+from sightline.clients.page.control import EventQuery
+from sightline.clients.service import WatchService, described
+from sightline.errors import ConfigError, OutputError, StreamError
+from sightline.frame import Frame
+from sightline.results import Detections
+from tests.streams_parts import BrightObjectClient, make_clip
+
+PATIENCE_SECONDS = 20.0
+LINE = "{name: middle, kind: line, points: [[0.5, 0], [0.5, 1]], clip: true}"
+PASSWORD = "kaltwasser77"
+
+
+class Client(BrightObjectClient):
+    """Finds the bright object; is asked about crops as well."""
+
+    def submit_infer(self, model: str, image: Frame) -> Future[Detections]:
+        return self.submit(model, image)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An object that crosses the middle every few seconds."""
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=5.0)
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    """Closed afterwards."""
+    made = Client()
+    yield made
+    made.close()
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "cameras.yaml"
+    path.write_text(text)
+    return path
+
+
+def _service(path: Path, client: Client, notices: list[str] | None = None) -> WatchService:
+    document, adapt = described([], path, None, {})
+    tell = (notices if notices is not None else []).append
+    return WatchService(document, client, path=path, page=Page(port=0), adapt=adapt, notice=tell)  # type: ignore[arg-type]
+
+
+def _soon(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+    """The first true answer; the last one where none came in time."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _camera(service: WatchService, name: str) -> dict[str, Any]:
+    return next((c for c in service.state()["cameras"] if c["name"] == name), {})
+
+
+def _call(service: WatchService, path: str, method: str = "GET", document: Any = None) -> Any:
+    request = urllib.request.Request(
+        f"{service.page_url}{path}",
+        method=method,
+        data=None if document is None else json.dumps(document).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        body = answer.read()
+    return json.loads(body) if answer.headers["Content-Type"].startswith("application/json") else body
+
+
+def test_a_crossing_becomes_an_event_with_picture_and_clip(
+    tmp_path: Path, clip: Path, client: Client
+) -> None:
+    path = _file(tmp_path, f"cameras:\n  door: {{url: {clip}, loop: true, rules: [{LINE}]}}\n"
+                 f"media: {{pre_seconds: 1, post_seconds: 1}}\nsinks: [{{kind: jsonl, path: out.jsonl}}]\n")  # fmt: skip
+    service = _service(path, client)
+    service.start()
+    try:
+        query = EventQuery(types=("sightline.line.crossed",))
+        first = _soon(lambda: service.events(query))[-1]
+        assert _camera(service, "door")["counts"]["middle"] in (
+            {"forward": 1, "backward": 0},
+            {"forward": 0, "backward": 1},
+        )
+        data = first["data"]
+        assert (data["camera"], data["rule"], data["label"]) == ("door", "middle", "lamp")
+        assert _soon(lambda: service.media(data["snapshot"]))
+        assert _soon(lambda: service.media(data["clip"]))
+        assert _call(service, f"media/{data['snapshot']}")[:2] == b"\xff\xd8"
+        assert _call(service, "api/events")["events"]
+    finally:
+        summary = service.stop()
+    assert all(camera.counts.adds_up for camera in summary.cameras)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert first["id"] in [line["id"] for line in lines]
+    assert len({line["id"] for line in lines}) == len(lines)
+
+
+def test_changes_of_the_file_touch_only_what_differs(tmp_path: Path, clip: Path, client: Client) -> None:
+    path = _file(tmp_path, f"cameras:\n  a: {{url: {clip}, loop: true}}\n  b: {{url: {clip}, loop: true}}\n")
+    notices: list[str] = []
+    service = _service(path, client, notices)
+    service.start()
+    try:
+        assert _soon(lambda: _camera(service, "a").get("answered", 0) > 0)
+        number = _camera(service, "a")["id"]
+        path.write_text(
+            f"cameras:\n  a: {{url: {clip}, loop: true, rules: [{LINE}]}}\n  c: {{url: {clip}, loop: true}}\n"
+        )
+        assert _soon(lambda: _camera(service, "c").get("answered", 0) > 0)
+        assert _camera(service, "b") == {}
+        assert _soon(lambda: "middle" in _camera(service, "a").get("counts", {}))
+        assert (_camera(service, "a")["id"], _camera(service, "a")["connections"]) == (number, 1)
+        assert any("added: c; removed: b; changed: a" in notice for notice in notices)
+        path.write_text("cameras:\n  a: {url: 3")
+        assert _soon(lambda: any("was changed and is not used" in notice for notice in notices))
+        assert _camera(service, "a")["connections"] == 1
+    finally:
+        summary = service.stop()
+    assert {camera.name for camera in summary.cameras} == {"a", "b", "c"}
+    assert all(camera.counts.adds_up for camera in summary.cameras)
+
+
+def test_the_page_changes_the_file_and_never_sees_a_password(
+    tmp_path: Path, clip: Path, client: Client
+) -> None:
+    path = _file(
+        tmp_path,
+        f"cameras:\n  a: {{url: {clip}, loop: true}}  # ours\n  far: rtsp://admin:{PASSWORD}@127.0.0.1:9/1\n",
+    )
+    service = _service(path, client)
+    service.start()
+    try:
+        rule = {"name": "pen", "kind": "zone", "points": [[0.1, 0.1], [0.9, 0.1], [0.9, 0.9]]}
+        _call(service, "api/cameras/a/rules", "PUT", {"rules": [rule]})
+        assert "# ours" in path.read_text()
+        assert _soon(lambda: "pen" in _camera(service, "a").get("counts", {}))
+        _call(service, "api/cameras/new", "PUT", {"url": "rtsp://127.0.0.1:9/2", "rate": 3})
+        assert _camera(service, "new")["rate"] == 3
+        _call(service, "api/cameras/new", "DELETE")
+        assert _camera(service, "new") == {}
+        shown = json.dumps([_call(service, "api/cameras"), _call(service, "api/state")])
+        assert PASSWORD not in shown
+        assert PASSWORD not in _call(service, "metrics").decode()
+        for document in (
+            {"url": "/etc/hostname"},
+            {"url": "rtsp://evil/${HOME}"},
+            {"url": "rtsp://h/1", "ca_file": "/etc/shadow"},
+            {"url": "rtsp://h/1", "rules": [{"kind": "zone", "name": "x", "points": [[0, 0]]}]},
+        ):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                _call(service, "api/cameras/spy", "PUT", document)
+            assert refused.value.code == 400
+            refused.value.close()
+        assert "spy" not in path.read_text()
+    finally:
+        service.stop()
+    assert PASSWORD in path.read_text()
+
+
+def test_a_private_camera_shows_no_video_of_its_own(tmp_path: Path, clip: Path, client: Client) -> None:
+    path = _file(
+        tmp_path,
+        f"cameras:\n  a: {{url: {clip}, loop: true, privacy: {{classes: ['*'], method: fill}}, rules: [{LINE}]}}\n",
+    )
+    service = _service(path, client)
+    service.start()
+    try:
+        event = _soon(lambda: service.events(EventQuery(types=("sightline.line.crossed",))))[-1]
+        picture = _soon(lambda: service.media(event["data"]["snapshot"]))
+        assert "clip" not in event["data"]
+    finally:
+        service.stop()
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        x1, y1, x2, y2 = event["data"]["box"]
+        inside = image.convert("L").crop((int(x1) + 4, int(y1) + 4, int(x2) - 4, int(y2) - 4))
+        assert inside.getextrema()[1] < 190  # the object is brighter
+
+
+def test_one_folder_serves_one_watch(tmp_path: Path, clip: Path, client: Client) -> None:
+    path = _file(tmp_path, f"cameras: {{a: {{url: {clip}, loop: true}}}}\n")
+    first = _service(path, client)
+    try:
+        with pytest.raises(OutputError, match="another"):
+            _service(path, client)
+    finally:
+        first.stop()
+
+
+def test_command_line_beside_a_file(tmp_path: Path, clip: Path) -> None:
+    path = _file(tmp_path, f"server: far:8001\ncameras: {{a: {clip}, b: {{url: {clip}, model: own}}}}\n")
+    document, adapt = described([f"extra={clip}"], path, "near:8001", {"model": "mine", "loop": None})
+    assert document.server == "near:8001"
+    assert {name: camera.model for name, camera in document.cameras.items()} == {
+        "extra": "mine", "a": "mine", "b": "own",
+    }  # fmt: skip
+    assert adapt(document.model_copy(update={"cameras": {}})).cameras.keys() == {"extra"}
+    with pytest.raises(StreamError, match="'a' is given to more than one camera"):
+        described([f"a={clip}"], path, None, {})
+    with pytest.raises(StreamError, match="no camera is named"):
+        described([], None, None, {})
+
+
+def test_without_a_file_nothing_is_kept_and_changes_are_refused(
+    tmp_path: Path, clip: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document, adapt = described([f"a={clip}"], None, None, {"loop": True})
+    service = WatchService(document, client, page=Page(port=0), adapt=adapt)  # type: ignore[arg-type]
+    service.start()
+    try:
+        assert _soon(lambda: _camera(service, "a").get("answered", 0) > 0)
+        assert _call(service, "api/state")["cameras"][0]["name"] == "a"
+        with pytest.raises(ConfigError, match="without a cameras file"):
+            service.put_rules("a", [])
+        assert service.events(EventQuery()) == []
+    finally:
+        service.stop()
+    assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,8 @@ class InterleavedChannel:
 
     def send(self, packet: bytes, *, control: bool = False) -> None:
         head = bytes([0x24, self._numbers[control]]) + len(packet).to_bytes(2, "big")
-        self._writer.write(head + packet)
+        if not self._writer.is_closing():
+            self._writer.write(head + packet)
 
     def full(self) -> bool:
         return self._writer.transport.get_write_buffer_size() > _SLOW_CLIENT_BYTES

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from contextlib import ExitStack
 from types import ModuleType
@@ -44,9 +45,7 @@ def camera_clocks(full: bool) -> Figure:
         wrong = adds_up(scene.watch)
     limits = (
         Limit("seconds from a jump to the next picture, worst", round(max(back), 3), BACK_SECONDS),
-        exactly(
-            "results that came out of order", sum(b <= a for a, b in zip(orders, orders[1:], strict=False))
-        ),
+        exactly("results that came out of order", sum(b <= a for a, b in itertools.pairwise(orders))),
         exactly("ids of frames that came twice", len(ids) - len(set(ids))),
         exactly("pictures that the sibling lost", lost),
         exactly("reconnections of the sibling", connections - 1),
@@ -101,13 +100,14 @@ def wall_clock(full: bool) -> Figure:
         wrong = adds_up(scene.watch)
     limits = (
         Limit("seconds until the next picture, worst", round(max(back), 3), BACK_SECONDS),
-        exactly(
-            "results that came out of order", sum(b <= a for a, b in zip(orders, orders[1:], strict=False))
-        ),
+        exactly("results that came out of order", sum(b <= a for a, b in itertools.pairwise(orders))),
         exactly("ids of frames that came twice", len(ids) - len(set(ids))),
         exactly("cameras whose counts do not add up", wrong),
     )
-    done = "the wall clock as the engine reads it is set an hour back, a day ahead and a day back, with a new connection after each"
+    done = (
+        "the wall clock as the engine reads it is set an hour back, a day ahead and a day back, "
+        "with a new connection after each"
+    )
     return Figure(
         "this machine's clock jumps", done, len(jumps), limits, {}, round(time.monotonic() - began, 1)
     )

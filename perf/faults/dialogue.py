@@ -10,15 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sightline.clients.streams.names import Source
 from sightline.perf.cameras.asyncio_server import AsyncioCameraServer
-from sightline.perf.cameras.clip_file import read_clip
+from sightline.perf.cameras.clip_file import Clip, read_clip
 from sightline.perf.faults.figure import Figure, Limit, exactly
-from sightline.perf.faults.world import BACK_SECONDS, RATE, Scene, adds_up, small_clips, wait_for
+from sightline.perf.faults.world import BACK_SECONDS, Scene, adds_up, small_clips, wait_for
 
 SECRET = "kanarie-5f1d9c"
 ATTEMPTS_A_MINUTE = 6
@@ -157,69 +157,73 @@ LIES: dict[str, Callable[[str], str]] = {
 def lying_descriptions(full: bool) -> Figure:
     """Each camera tells another lie about itself, then the truth; no lie may hurt another camera."""
     began, rounds = time.monotonic(), 4 if full else 1
+    lies = {name: lie for name, lie in LIES.items() if full or name not in _SLOWLY_FOUND}
     with ExitStack() as opened:
         clip = read_clip(small_clips()[0])
-        server = AsyncioCameraServer([clip] * (len(LIES) + 1))
-        server.start()
-        opened.callback(server.stop)
-        names = [f"liar-{i}" for i in range(len(LIES))]
-        urls = [f"rtsp://127.0.0.1:{server.port}/camera/{i}" for i in range(len(LIES) + 1)]
-        for number, lie in enumerate(LIES.values()):
-            server.faults(number).sdp = lie
-        sources = [
-            Source(name, url) for name, url in zip(["sibling-0", *names], [urls[-1], *urls], strict=False)
-        ]
-        scene = opened.enter_context(Scene(sources))
+        servers = [opened.enter_context(_camera(clip)) for _ in range(len(lies) + 1)]
+        names = [f"liar-{i}" for i in range(len(lies))]
+        _tell(servers, lies)
+        urls = [f"rtsp://127.0.0.1:{server.port}/camera/0" for server in servers]
+        scene = Scene([Source(name, url) for name, url in zip([*names, "sibling-0"], urls, strict=True)])
+        opened.enter_context(scene)
         scene.live(["sibling-0"])
         back: list[float] = []
         mute: list[str] = []
         for number in range(rounds):
             if number:
-                for camera, lie in enumerate(LIES.values()):
-                    server.faults(camera).sdp = lie
-                    server.kill_connections(camera)
-            mute += _told_or_seen(scene, names)
-            for camera in range(len(LIES)):
-                server.faults(camera).sdp = None
+                _tell(servers, lies)
+                for server in servers[:-1]:
+                    server.kill_connections(0)
+            mute += _told_or_seen(scene, names, list(lies))
+            _tell(servers, dict.fromkeys(lies))
             back += _truth(scene, names)
         sizes = {seen.size for name in names for seen in scene.record.frames(name) if not seen.damaged}
         lost, connections = scene.record.lost("sibling-0"), scene.camera("sibling-0")["connections"]
         wrong = adds_up(scene.watch)
     limits = (
-        Limit(
-            "seconds from the truth to a whole picture, worst",
-            round(max(back), 3),
-            BACK_SECONDS + RATE_MARGIN,
-        ),
+        Limit("seconds from the truth to a whole picture, worst", round(max(back), 3), BACK_SECONDS),
         exactly("lies after which a camera neither showed pictures nor told why not", len(mute)),
         exactly("sizes of pictures that are not the camera's", len(sizes - {(clip.width, clip.height)})),
         exactly("pictures that the sibling lost", lost),
         exactly("reconnections of the sibling", connections - 1),
         exactly("cameras whose counts do not add up", wrong),
     )
-    done = f"{len(LIES)} lies in the session description ({', '.join(LIES)}), {rounds} times over"
+    done = f"{len(lies)} lies in the session description ({', '.join(lies)}), {rounds} times over"
     more = {"mute": mute}
-    return Figure("lying SDP", done, len(LIES) * rounds, limits, more, round(time.monotonic() - began, 1))
+    return Figure("lying SDP", done, len(lies) * rounds, limits, more, round(time.monotonic() - began, 1))
 
 
-RATE_MARGIN = 2.0
-"""All cameras are on one host, which is asked once a second at most."""
+_SLOWLY_FOUND = ("another codec",)
+"""So long a new link may wait for its first key frame, which never comes here."""
 
 
-def _told_or_seen(scene: Scene, names: list[str]) -> list[str]:
-    """Cameras that after a while neither show pictures nor say what is wrong."""
+@contextmanager
+def _camera(clip: Clip) -> Iterator[AsyncioCameraServer]:
+    """A host of its own, so that no camera waits for another one's turn."""
+    server = AsyncioCameraServer([clip])
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _tell(servers: list[AsyncioCameraServer], lies: Mapping[str, Callable[[str], str] | None]) -> None:
+    for server, lie in zip(servers, lies.values(), strict=False):
+        server.faults(0).sdp = lie
+
+
+def _told_or_seen(scene: Scene, names: list[str], lies: list[str]) -> list[str]:
+    """Lies of cameras that after a while neither show pictures nor say what is wrong."""
 
     def settled(name: str) -> bool:
         camera = scene.camera(name)
         return camera["state"] == "live" or bool(camera["error"])
 
-    wait_for(lambda: all(settled(name) for name in names), 20.0)
-    return [lie for name, lie in zip(names, LIES, strict=True) if not settled(name)]
+    wait_for(lambda: all(settled(name) for name in names), _PATIENCE_SECONDS)
+    return [lie for name, lie in zip(names, lies, strict=True) if not settled(name)]
 
 
 def _truth(scene: Scene, names: list[str]) -> list[float]:
     since = time.monotonic()
     return [scene.seconds_to_frame(name, since, _PATIENCE_SECONDS) for name in names]
-
-
-__all__ = ["LIES", "RATE", "lying_descriptions", "wrong_passwords"]

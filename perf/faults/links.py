@@ -135,7 +135,10 @@ def frozen_streams(full: bool) -> Figure:
         for _ in range(rounds):
             links.scene.live([*SIBLINGS, *links.names])
             _freeze_and_back(links, freeze)
-        done = f"{count} cameras stop sending pictures while connection, keep-alive and (half of them) RTCP go on, {rounds} times over"
+        done = (
+            f"{count} cameras stop sending pictures while connection, keep-alive and (half of them) RTCP go on, "
+            f"{rounds} times over"
+        )
         return links.figure("frozen stream", done, count * rounds, began)
 
 

@@ -33,7 +33,10 @@ def away_an_hour(full: bool) -> Figure:
         Limit("attempts at the host in any second", busiest, CONNECTS_A_SECOND + 1),
         Limit("seconds until all cameras are back, worst", round(worst_back, 2), BACK_SECONDS),
     )
-    done = f"{CAMERAS} cameras of one host away for an hour of virtual time ({hours} hours), then back: the engine's own state machines"
+    done = (
+        f"{CAMERAS} cameras of one host away for an hour of virtual time ({hours} hours), then back: "
+        "the engine's own state machines"
+    )
     more = {"attempts_a_second_mean": round(attempts / (hours * AWAY_SECONDS), 3)}
     return Figure(
         "64 cameras away for an hour", done, hours, limits, more, round(time.monotonic() - began, 1)

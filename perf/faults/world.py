@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -109,10 +110,18 @@ class Record:
             frames = self.decoded.get(name, [])
             return next((seen.at for seen in reversed_until(frames, since)), None)
 
+    def answered_after(self, name: str, since: float) -> bool:
+        """Whether a picture that was decoded after this moment was answered."""
+        frames = self.frames(name)
+        with self._lock:
+            answered = self.answered.get(name, [])[-1:]
+        first = next((seen for seen in reversed_until(frames, since)), None)
+        return first is not None and bool(answered) and answered[0][1] >= (first.epoch, first.number)
+
     def lost(self, name: str) -> int:
         """Pictures that a camera sent and that were never decoded: holes in its timestamps within an epoch."""
         frames, lost = self.frames(name), 0
-        for before, after in zip(frames, frames[1:], strict=False):
+        for before, after in itertools.pairwise(frames):
             if before.epoch == after.epoch:
                 lost += max(0, round((after.pts_seconds - before.pts_seconds) * RATE) - 1)
         return lost
@@ -130,11 +139,20 @@ class Scene:
     """A watch on cameras, recorded. Sources are name → address, or Source objects."""
 
     def __init__(
-        self, sources: Sequence[Source], client: Any | None = None, sinks: Sequence[Any] = ()
+        self,
+        sources: Sequence[Source],
+        client: Any | None = None,
+        sinks: Sequence[Any] = (),
+        videos: Sequence[Any] = (),
+        **engine: Any,
     ) -> None:
         self.record = Record()
         self.watch = Watch(
-            list(sources), client or QuickClient(), sinks=[self.record, *sinks], videos=[self.record]
+            list(sources),
+            client or QuickClient(),
+            sinks=[*sinks, self.record],
+            videos=[*videos, self.record],
+            **engine,
         )
 
     def __enter__(self) -> Scene:

@@ -16,7 +16,8 @@ from sightline.perf.streams.plan import Plan
 from sightline.perf.streams.turns import Comparison, Progress, in_turns
 from sightline.perf.streams.worker import Worker
 
-NETWORK = (640, 640)
+SHIPPED_INPUT, LARGE_INPUT = (384, 224), (640, 640)
+"""Width and height of the shipped detector's input, and of what most published networks take."""
 GOALS = {"libavcodec": 0.8, "OpenCV loop": 2.0}
 RTSP_RATE = 15
 
@@ -33,7 +34,10 @@ def _cases(plan: Plan, folder: Path, progress: Progress) -> Iterator[Comparison]
         paths = [
             str(path) for path in video_files(clip_specs(files, size, seconds=plan.clip_seconds), folder)
         ]
-        yield _compare(f"{files} files of {name}, as fast as they go", paths, size, plan, progress)
+        case = f"{files} files of {name}, as fast as they go"
+        yield _compare(case, paths, size, plan, progress)
+        if name == "720p":
+            yield _compare(f"{case}, to 640x640", paths, size, plan, progress, network=LARGE_INPUT)
     for name, size in SIZES.items():
         count = plan.rtsp_cameras if name == "720p" else max(1, plan.rtsp_cameras // 2)
         seeds = [FIRST_SEED + i % 2 for i in range(count)]
@@ -45,9 +49,15 @@ def _cases(plan: Plan, folder: Path, progress: Progress) -> Iterator[Comparison]
 
 
 def _compare(
-    case: str, sources: Sequence[str], size: tuple[int, int], plan: Plan, progress: Progress, by: str = "rate"
+    case: str,
+    sources: Sequence[str],
+    size: tuple[int, int],
+    plan: Plan,
+    progress: Progress,
+    by: str = "rate",
+    network: tuple[int, int] = SHIPPED_INPUT,
 ) -> Comparison:
-    frame = {"network": NETWORK, "size": size}
+    frame = {"network": network, "size": size}
     with ExitStack() as opened:
         workers = {
             "ours": opened.enter_context(Worker("ours", sources=sources, **frame)),

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from sightline.clients.analytics.camera import CameraAnalytics
+from sightline.clients.analytics.settings import Analytics
 from sightline.clients.streams import watch as watch_module
 from sightline.clients.streams.names import MAX_SOURCES, Source
 from sightline.clients.streams.reconnect import HostPacer
@@ -19,22 +21,18 @@ from sightline.clients.streams.results import StreamResult
 from sightline.clients.streams.watch import Watch
 from sightline.perf.streams.stub import StubClient
 from sightline.perf.streams.ways import OBJECTS
-from sightline.preprocess_ext import ByteTrack, Tracker
 
 _KEPT = 200_000
 
 
-class TrackSink:
-    """Tracks what comes and keeps when it came: (arrival, age) in monotonic seconds."""
+class AgeSink:
+    """Keeps when each tracked result came: (arrival, age) in monotonic seconds."""
 
     def __init__(self) -> None:
         self.ages: deque[tuple[float, float]] = deque(maxlen=_KEPT)
-        self._trackers: dict[int, Tracker] = {}
 
     def write(self, result: StreamResult) -> None:
-        """Track one result."""
-        tracker = self._trackers.setdefault(result.source.camera, Tracker(ByteTrack()))
-        tracker.update(result.detections)
+        """Note one result."""
         now = time.monotonic()
         self.ages.append((now, now - result.source.decoded_at))
 
@@ -43,7 +41,7 @@ class TrackSink:
 
 
 class OurEngine:
-    """A Watch on the sources.
+    """A Watch on the sources, with the analytics that a camera has without any rule: its objects are tracked.
 
     server: HOST:PORT of a real one, with `model`; None: the network is stubbed for an input of `network` (width, height).
     size: of the pictures. paced: files at their own speed. rate: frames a second that are sent of each; None: all.
@@ -78,10 +76,12 @@ class OurEngine:
 
     def start(self) -> None:
         self._opened = ExitStack()
-        self._sink = TrackSink()
+        self._sink = AgeSink()
         # All simulated cameras are on one host; those of a real site are not, and need not wait for each other's turn.
         watch_module.HostPacer = functools.partial(HostPacer, 0.02, MAX_SOURCES)  # type: ignore[misc, assignment]
-        self._watch = Watch(self._sources, self._client(), model=self._model, sinks=[self._sink])
+        self._watch = Watch(
+            self._sources, self._client(), model=self._model, sinks=[self._sink], analysts=_analyst
+        )
         self._watch.start()
 
     def frames(self) -> int:
@@ -110,6 +110,10 @@ class OurEngine:
         client = Client(self._server)
         self._opened.callback(client.close)
         return client
+
+
+def _analyst(source: Source) -> CameraAnalytics:
+    return CameraAnalytics(source.name, Analytics(), rate=source.rate)
 
 
 def age_figures(ages: Sequence[tuple[float, float]], window_seconds: float = 10.0) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class Reader:
             self.cursor.delivered += delivered
             self.cursor.refused += refused
             segments = self._spool.segments
-            passed = len(segments) > 1 and segments[1].first <= self.cursor.next
+            passed = len(segments) > 1 and self.cursor.safe < segments[1].first <= self.cursor.next
         self.cursor.save(sync=passed)
         self._spool.remove_passed()
 

@@ -47,7 +47,8 @@ class Publisher:
         if self._clips is not None:
             self._clips.on_result(result.source)
         if result.events:
-            self._keep([self._with_media(event, result.source) for event in result.events])
+            shared: dict[str, str] = {}  # one picture for all events of a frame
+            self._keep([self._with_media(event, result.source, shared) for event in result.events])
 
     def emit(self, event: Event) -> None:
         """Keep an event without a picture: of a camera's life, or of time passing. A clip is of this moment."""
@@ -97,14 +98,16 @@ class Publisher:
 
     # ---- inside
 
-    def _with_media(self, event: Event, source: StreamFrame | None) -> Event:
+    def _with_media(
+        self, event: Event, source: StreamFrame | None, shared: dict[str, str] | None = None
+    ) -> Event:
         wishes = event.data.get(KEEP)
         if wishes is None:
             return event
         data: dict[str, Any] = {name: value for name, value in event.data.items() if name != KEEP}
         missing: dict[str, str] = {}
         for wish in wishes if isinstance(wishes, (list, tuple)) else ():
-            name, reason = self._kept(wish, event, source)
+            name, reason = self._kept(wish, event, source, {} if shared is None else shared)
             if name is not None:
                 data[wish] = name
             else:
@@ -113,7 +116,9 @@ class Publisher:
             data["not_kept"] = missing
         return replace(event, data=data)
 
-    def _kept(self, wish: Any, event: Event, source: StreamFrame | None) -> tuple[str | None, str]:
+    def _kept(
+        self, wish: Any, event: Event, source: StreamFrame | None, shared: dict[str, str]
+    ) -> tuple[str | None, str]:
         """(path, "") or (None, why there is none)."""
         if self._media is None or self._clips is None:
             return None, "no media folder"

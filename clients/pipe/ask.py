@@ -81,9 +81,9 @@ class Asker:
             except BadInputError as error:
                 raise PoisonError(type(error).__name__, str(error)) from error
             except InferenceError as error:
-                fell = self._server_fell(losses, error)
+                is_well, fell = self._state_of_server(losses, error)
                 falls += fell
-                failures += not fell and not isinstance(error, (ServerUnavailable, ModelNotFoundError))
+                failures += is_well and not isinstance(error, (ServerUnavailable, ModelNotFoundError))
                 if falls >= FALLS_TO_CONVICT:
                     text = f"the server went away {falls} times while it was asked about this image: {error}"
                     raise PoisonError(type(error).__name__, text) from error
@@ -172,25 +172,32 @@ class Asker:
 
         return answer
 
-    def _server_fell(self, losses: int, error: InferenceError) -> bool:
-        """Whether the server as a whole does not answer; then this returns when it does again. Raises StoppedError."""
+    def _state_of_server(self, losses: int, error: InferenceError) -> tuple[bool, bool]:
+        """Whether the server answers the good picture, and whether it went away; returns when it answers that again.
+
+        One that sheds load or hangs has not gone away. Raises StoppedError.
+        """
         with self._probing:
             if self._losses > losses:  # another image found it out in the meantime, and waited
-                return True
+                return False, True
             if self._canary_passes():
-                return False
+                return True, False
             self._open.clear()
-            self._losses += 1
             self._tell(f"the server does not answer; waiting for it: {error}")
+            fell = False
             pauses = 0
             try:
-                while not self._canary_passes():
+                while True:
+                    fell = fell or not self._client.ready()
                     pauses += 1
                     self._pause(pauses)
+                    if self._canary_passes():
+                        break
             finally:
+                self._losses += fell
                 self._open.set()
             self._tell("the server answers again")
-            return True
+            return False, fell
 
     def _canary_passes(self) -> bool:
         for model in self._plan.all_models:

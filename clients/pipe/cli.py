@@ -39,6 +39,20 @@ it goes on. What cannot be used goes to the quarantine with NAME.reason.json; a 
 Exit status: 0 all answered, 1 could not run, 3 some were quarantined or left, 130 stopped with --once before the end.
 """
 
+_BULK_HELP = """Millions of images out of a folder tree or object storage: one line of JSON each, in files of N lines.
+
+    sightline bulk photos/ results/ --model street_detect
+
+    sightline bulk s3://bucket/photos s3://bucket/results --server triton:8001     with fsspec's package for the store
+
+    sightline bulk /data/photos /data/results --ray auto --server triton:8001      on all machines of a Ray cluster
+
+Killed and started again it goes on where it was; no image is missing or twice in DEST/results/*.jsonl. What cannot be used
+has a line with its reason there and in DEST/poison/. With --ray all machines must reach SOURCE, DEST and the server.
+
+Exit status: 0 all answered, 1 could not run, 3 some could not be used, 130 stopped before the end.
+"""
+
 _SOURCE = Annotated[
     str, typer.Argument(metavar="IN", show_default=False, help="Folder, or redis://…?channel= or ?stream=.")
 ]
@@ -66,6 +80,7 @@ _QUIET = Annotated[bool, typer.Option("--quiet", help="Only the summary.")]
 def register_pipe(app: typer.Typer) -> None:
     """Add `pipe` and `bulk`."""
     app.command("pipe", help=_PIPE_HELP)(pipe)
+    app.command("bulk", help=_BULK_HELP)(bulk)
 
 
 def pipe(
@@ -149,6 +164,56 @@ def pipe(
             tally = running.run()
         progress.line(_summary(tally))
     raise typer.Exit(_status(tally, once))
+
+
+def bulk(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", show_default=False, help="Folder tree, or s3://, gs://, …")
+    ],
+    destination: Annotated[
+        str, typer.Argument(metavar="DEST", show_default=False, help="Folder, or s3://, gs://, …")
+    ],
+    model: _MODEL = "street_detect",
+    chain: _CHAIN = [],  # noqa: B006 - typer copies it
+    also: _ALSO = [],  # noqa: B006
+    format: Annotated[str, typer.Option(metavar="json|coco|opex", help="How lines are written.")] = "json",
+    shard: Annotated[int, typer.Option(min=1, help="Images of one results file.")] = 1000,
+    ray: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Ray cluster: auto, an address, or local.")
+    ] = "",
+    score: _SCORE = 0.0,
+    server: _SERVER = "localhost",
+    protocol: _PROTOCOL = "grpc",
+    timeout: _TIMEOUT = 30.0,
+    in_flight: _IN_FLIGHT = 16,
+    quiet: _QUIET = False,
+) -> None:
+    """See _BULK_HELP."""
+    from rich.console import Console
+
+    from sightline.clients.pipe.answers import Plan
+    from sightline.clients.pipe.bulk import Bulk
+    from sightline.clients.pipe.bulk_work import BulkSettings
+    from sightline.clients.pipe.progress import Progress, counts, duration
+
+    _check_protocol(protocol)
+    plan = Plan((model, *also), tuple(chain))
+    settings = BulkSettings(
+        source, destination, plan, server, protocol, format, score, shard, timeout, in_flight, ray
+    )
+    with Progress(Console(stderr=True, highlight=False), quiet) as progress:
+        running = Bulk(
+            settings,
+            progress.line,
+            lambda t: progress.show(t.done, t.poisoned, 0, None if t.total is None else t.total - t.before),
+        )
+        with _stopped_by_signals(running.stop):
+            tally = running.run()
+        earlier = f"; {tally.before} were done before" if tally.before else ""
+        finished = counts(tally.done, tally.poisoned, 0)
+        progress.line(f"{finished} in {duration(tally.seconds)}{earlier}")
+    status = INTERRUPTED_STATUS if tally.is_interrupted else QUARANTINED_STATUS if tally.poisoned else 0
+    raise typer.Exit(status)
 
 
 def _summary(tally: Tally) -> str:

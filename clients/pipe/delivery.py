@@ -13,9 +13,9 @@ from typing import Protocol
 
 from sightline.clients.pipe.ask import Told
 from sightline.clients.pipe.files import STATE_FOLDER, made, sync_folder, write_aside, write_whole
-from sightline.clients.pipe.item import Answered, Item, Poisoned, shown
+from sightline.clients.pipe.item import Answered, Item, Poisoned
 from sightline.clients.pipe.journal import ANSWERED, Journal, exists
-from sightline.clients.pipe.redis_parts import RedisSink
+from sightline.clients.pipe.redis_sink import RedisSink
 from sightline.errors import OutputError
 
 RESULT, REASON = b".json", b".reason.json"
@@ -155,15 +155,15 @@ class Delivery:
                 if outcome.coco is not None:
                     coco.append((number, *outcome.coco))
                 continue
-            if self._places.copies:
+            if self._places.copies and outcome.data:
                 write_aside(self._aside(number, True) + b".image", outcome.data)
             write_aside(self._aside(number, True), _reason(outcome))
         for folder in self._folders:
             sync_folder(os.path.join(folder, STATE_FOLDER.encode()))
-        assert self._journal is not None
         good = [o.item.number for o in outcomes if isinstance(o, Answered)]
         bad = [o.item.number for o in outcomes if isinstance(o, Poisoned)]
-        self._journal.answered(good, bad, coco)
+        if self._journal is not None:
+            self._journal.answered(good, bad, coco)
 
     def _publish(self, items: Sequence[tuple[Item, bool]]) -> None:
         """Give what lies aside its name; what was given it before the kill does not lie there any more."""
@@ -187,7 +187,7 @@ class Delivery:
         for outcome in outcomes:
             if isinstance(outcome, Poisoned) and quarantine is not None:
                 target = os.path.join(os.fsencode(quarantine), outcome.item.out)
-                if self._places.copies:
+                if self._places.copies and outcome.data:
                     write_whole(target, outcome.data)
                 write_whole(target + REASON, _reason(outcome))
         sink.send([(o.item, o.payload if isinstance(o, Answered) else _reason(o)) for o in outcomes])
@@ -215,9 +215,7 @@ class Delivery:
             self._journal.done(kept, gone)
 
     def _home(self, is_poison: bool) -> bytes:
-        home = self._places.quarantine if is_poison else self._places.out
-        assert home is not None
-        return os.fsencode(home)
+        return os.fsencode((self._places.quarantine if is_poison else self._places.out) or ".")
 
     def _aside(self, number: int, is_poison: bool) -> bytes:
         return os.path.join(self._home(is_poison), STATE_FOLDER.encode(), b"%d.aside" % number)
@@ -233,11 +231,6 @@ class Delivery:
         if what not in self._said:
             self._said.add(what)
             self._tell(text)
-
-
-def described(item: Item) -> str:
-    """An image on one line."""
-    return shown(item.name)
 
 
 def _reason(outcome: Poisoned) -> bytes:

@@ -124,5 +124,8 @@ def locked(folder: Path, exclusive: bool, what: str) -> int:
         fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except OSError as error:
         os.close(fd)
-        raise OutputError(f"another pipe works on {what} {folder}; stop it, or use another folder") from error
+        raise OutputError(
+            f"another pipe works on {what} {folder.parent if folder.name == STATE_FOLDER else folder}; stop it, "
+            "or use another folder"
+        ) from error
     return fd

@@ -46,7 +46,9 @@ from sightline.clients.pipe.item import (
 )
 from sightline.clients.pipe.journal import ANSWERED, Journal
 from sightline.clients.pipe.look import checked_size
-from sightline.clients.pipe.redis_parts import ChannelSource, Link, RedisSink, StreamSource
+from sightline.clients.pipe.redis_link import Link
+from sightline.clients.pipe.redis_sink import RedisSink
+from sightline.clients.pipe.redis_source import ChannelSource, StreamSource
 from sightline.clients.pipe.settings import PipeSettings
 from sightline.clients.pipe.version import version_of
 from sightline.errors import BadInputError
@@ -291,8 +293,9 @@ class Pipe:
         folder = _state_home(settings)
         journal = None
         if folder is not None:
-            self._hold(made(folder), True, "folder")
-            journal = self._opened(Journal(made(folder / STATE_FOLDER) / "journal.sqlite"))
+            state = made(folder / STATE_FOLDER)
+            self._hold(state, True, "folder")
+            journal = self._opened(Journal(state / "journal.sqlite"))
             self._check_plan(journal, folder)
         source = self._source_of(then, journal)
         sink = None

@@ -1,132 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images out of Redis and results into it: channels, which are lossy, and streams with consumer groups, which are not.
-
-From a stream to a stream of one server the result is added and the entry acknowledged in one script, only while the entry
-is still pending. Elsewhere a key beside the result's stream remembers for a week which results it has.
-"""
+"""Images out of Redis: entries of a stream, read by a consumer group, or messages of a channel, which is lossy."""
 
 from __future__ import annotations
 
 import os
-import random
 import socket
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from sightline.clients.pipe.addresses import ChannelAddress, StreamAddress
-from sightline.clients.pipe.ask import StoppedError, Told
 from sightline.clients.pipe.item import Item, file_name
-from sightline.errors import BadInputError, MissingDependencyError, OutputError
-from sightline.redact import redact
+from sightline.clients.pipe.redis_link import Link
+from sightline.errors import BadInputError
 
-REMEMBERED_SECONDS = 7 * 24 * 3600
-TIMEOUT_SECONDS = 10.0
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 IDLE_LOOK_SECONDS = 0.05
-PASSING = (
-    "OOM",
-    "READONLY",
-    "LOADING",
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-    "TRYAGAIN",
-    "BUSY",
-    "MISCONF",
-    "NOREPLICAS",
-)
-
-_ADD_ONCE = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-local trim = tonumber(ARGV[2])
-if trim > 0 then redis.call('XADD', KEYS[1], 'MAXLEN', '~', trim, '*', unpack(ARGV, 3))
-else redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3)) end
-redis.call('SET', KEYS[2], '1', 'EX', ARGV[1])
-return 1
-"""
-_ADD_AND_ACKNOWLEDGE = """
-if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then return 0 end
-local trim = tonumber(ARGV[4])
-if trim > 0 then redis.call('XADD', KEYS[2], 'MAXLEN', '~', trim, '*', unpack(ARGV, 5))
-else redis.call('XADD', KEYS[2], '*', unpack(ARGV, 5)) end
-redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-if ARGV[3] == 'delete' then redis.call('XDEL', KEYS[1], ARGV[2]) end
-return 1
-"""
-
-T = TypeVar("T")
-
-
-class Link:
-    """One connection, and patience: what fails because the server is away or busy is tried again until it works."""
-
-    def __init__(self, url: str, stop: threading.Event, tell: Told) -> None:
-        try:
-            import redis
-        except ImportError as error:
-            raise MissingDependencyError(
-                "the package redis is not installed, which Redis needs; pip install 'sightline[events]'"
-            ) from error
-        self._errors = redis.exceptions
-        self._stop = stop
-        self._tell = tell
-        self._is_away = False
-        self._where = redact(url)
-        try:
-            self.redis: Any = redis.Redis.from_url(
-                url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-            )
-        except ValueError as error:
-            raise BadInputError(
-                f"{self._where} is no address of a Redis server: {redact(str(error))}"
-            ) from error
-
-    @property
-    def place(self) -> tuple[Any, ...]:
-        """Tells one server and database from another."""
-        options = self.redis.connection_pool.connection_kwargs
-        return tuple(options.get(name) for name in ("path", "host", "port", "db"))
-
-    def attempt(self, call: Callable[[], T]) -> T | None:
-        """What the call gives; None while the server is away. Raises OutputError for what will not pass."""
-        try:
-            value = call()
-        except (self._errors.AuthenticationError, self._errors.AuthorizationError) as error:
-            raise OutputError(f"{self._where} refuses the login: {redact(str(error))}") from error
-        except (self._errors.ConnectionError, self._errors.TimeoutError, OSError) as error:
-            self._note(error)
-            return None
-        except self._errors.ResponseError as error:
-            if not str(error).startswith(PASSING):
-                raise OutputError(f"{self._where} refuses: {redact(str(error))}") from error
-            self._note(error)
-            return None
-        if self._is_away:
-            self._is_away = False
-            self._tell(f"{self._where} answers again")
-        return value
-
-    def insist(self, call: Callable[[], T]) -> T:
-        """What the call gives, however long that takes. Raises StoppedError or OutputError."""
-        pauses = 0
-        while True:
-            value = self.attempt(call)
-            if value is not None:
-                return value
-            longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(pauses, 10))
-            pauses += 1
-            if self._stop.wait(longest * random.uniform(0.5, 1.0)):
-                raise StoppedError
-
-    def close(self) -> None:
-        """End the connection."""
-        self.redis.close()
-
-    def _note(self, error: Exception) -> None:
-        if not self._is_away:
-            self._is_away = True
-            self._tell(f"{self._where} does not answer; waiting for it: {redact(str(error))}")
 
 
 class StreamSource:
@@ -329,63 +217,6 @@ class ChannelSource:
             listener.subscribe(self.address.channel)
             self._listener = listener
         return self._listener.get_message(timeout=0.0) or False
-
-
-class RedisSink:
-    """Results into a channel or stream. source: whose entries are acknowledged in the same script, where that can be."""
-
-    def __init__(
-        self, address: ChannelAddress | StreamAddress, link: Link, source: Any, then: str, salt: str
-    ) -> None:
-        self.address = address
-        self.link = link
-        self._then = then
-        self._salt = salt
-        self.acknowledges = (
-            isinstance(address, StreamAddress)
-            and isinstance(source, StreamSource)
-            and source.link.place == link.place
-        )
-        self._source = source
-
-    def send(self, results: Sequence[tuple[Item, bytes]]) -> None:
-        """All in one round trip; those that are there already are left out. Raises StoppedError or OutputError."""
-        if results:
-            self.link.insist(lambda: self._send(results))
-
-    def _send(self, results: Sequence[tuple[Item, bytes]]) -> bool:
-        batch = self.link.redis.pipeline(transaction=False)
-        for item, payload in results:
-            if isinstance(self.address, ChannelAddress):
-                batch.publish(self.address.channel, payload)
-            elif self.acknowledges:
-                self._add_and_acknowledge(batch, self.address, item, payload)
-            else:
-                key = f"{{{self.address.stream}}}:sightline:{self._salt}:{item.identity}:{item.name.hex()}"
-                fields = self._fields(item, payload)
-                batch.eval(
-                    _ADD_ONCE, 2, self.address.stream, key, REMEMBERED_SECONDS, self.address.length, *fields
-                )
-        batch.execute()
-        return True
-
-    def _add_and_acknowledge(self, batch: Any, address: StreamAddress, item: Item, payload: bytes) -> None:
-        source = self._source.address
-        batch.eval(
-            _ADD_AND_ACKNOWLEDGE,
-            2,
-            source.stream,
-            address.stream,
-            source.group,
-            item.receipt,
-            self._then,
-            address.length,
-            *self._fields(item, payload),
-        )
-
-    def _fields(self, item: Item, payload: bytes) -> tuple[bytes, ...]:
-        entry = item.receipt if isinstance(item.receipt, bytes) else b""
-        return (b"name", item.name, b"result", payload, *((b"entry", entry) if entry else ()))
 
 
 def _loader(data: object, field: str) -> Callable[[], bytes]:

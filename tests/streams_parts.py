@@ -46,7 +46,8 @@ def make_clip(
     wall = random.integers(20, 60, (height // 8, width // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.gop_size = rate
         if codec == "libx264":
             stream.options = {"preset": "ultrafast", "crf": "20", "bf": str(b_frames), "threads": "1"}

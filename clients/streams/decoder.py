@@ -64,9 +64,16 @@ class Decoder:
         return self._context.width, self._context.height
 
     def feeds(self, packet: Packet, pts_seconds: float) -> bool:
-        """Whether the access unit has to be decoded."""
+        """Whether the access unit has to be decoded; one that need not is counted as skipped."""
         if packet.is_keyframe:
             self._note_keyframe(pts_seconds)
+        is_fed = self._needs(packet, pts_seconds)
+        if not is_fed:
+            self._picker.skipped(pts_seconds)
+            self._counters.dropped(DropReason.SKIPPED)
+        return is_fed
+
+    def _needs(self, packet: Packet, pts_seconds: float) -> bool:
         if self._only_keyframes and not packet.is_keyframe:
             return False
         if self.decode == "all" or not self._picker.may_skip(pts_seconds):

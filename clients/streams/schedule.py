@@ -38,6 +38,11 @@ class RateSchedule:
         """Whether the picture of this time would be taken; False stays False."""
         return self.rate is None or self._due is None or pts_seconds + self._tolerance >= self._due
 
+    def passed(self, pts_seconds: float) -> None:
+        """There was a picture of this time, which is not asked about."""
+        if self.rate is not None:
+            self._measure(pts_seconds)
+
     def take(self, pts_seconds: float) -> bool:
         """Whether this picture is taken; to be asked once for each, in the order of their times."""
         if self.rate is None:
@@ -55,7 +60,8 @@ class RateSchedule:
     def _measure(self, pts_seconds: float) -> None:
         """The distance of two pictures, smoothed."""
         step = pts_seconds - self._last
-        self._last = pts_seconds
+        if step > 0.0 or step < -_LONGEST_STEP_SECONDS:
+            self._last = pts_seconds
         if 0.0 < step <= _LONGEST_STEP_SECONDS:
             self._step += (step - self._step) * (_SMOOTHING if self._step else 1.0)
 
@@ -94,3 +100,7 @@ class Picker:
     def may_skip(self, pts_seconds: float) -> bool:
         """Whether the picture of this time is not wanted whatever comes, so that it need not be decoded."""
         return self._every == 1 and not self.schedule.due(pts_seconds)
+
+    def skipped(self, pts_seconds: float) -> None:
+        """The picture of this time was not decoded."""
+        self.schedule.passed(pts_seconds)

@@ -236,7 +236,6 @@ class CameraReader(threading.Thread):
                 pictures = decoder.pictures(packet)
             else:
                 pictures = []
-                self._counters.dropped(DropReason.SKIPPED)
                 self.link.data(self._now())
             if packet.is_keyframe and decoder.size != (self._format.width, self._format.height):
                 timeline, number = self._new_epoch(stream), 0
@@ -326,6 +325,7 @@ class CameraReader(threading.Thread):
                 self._counters.received(self.beat)
                 pts = self.beat - started
                 if self._picker.may_skip(pts):
+                    self._picker.skipped(pts)
                     self._counters.dropped(DropReason.SKIPPED)
                     self.link.data(self.beat)
                 else:

@@ -27,8 +27,8 @@ _HELP = """From nothing to live detections: build, serve, cameras, watch.
     sightline demo --seconds 30          stop by itself; exit status 0 when all went well
 
 Builds the shipped detector, starts tritonserver on loopback, starts an RTSP server with drawn street scenes (day and
-night), watches them, and shows them live. Ends with a summary; leaves events.jsonl, watch.mp4, contact-sheet.png and
-summary.json in the output folder.
+night), watches them with a few rules, and shows them live. Ends with a summary; leaves in the output folder: cameras.yaml,
+events.jsonl, watch.mp4, contact-sheet.png, summary.json, and sightline_data with what the rules saw.
 """
 
 
@@ -50,6 +50,7 @@ def demo(
     from rich.console import Console
 
     from sightline.clients.watch_cli import watch
+    from sightline.demo.cameras_file import write_cameras_file
     from sightline.deploy import LocalServer
     from sightline.perf.cameras import CameraServer
 
@@ -83,10 +84,10 @@ def demo(
                 console.print(f"  {address}")
             console.rule("[bold]4/4[/] watch")
             output.mkdir(parents=True, exist_ok=True)
+            urls = dict(zip(CAMERA_NAMES, streams.urls, strict=False))
             watch(
-                sources=[f"{name}={url}" for name, url in zip(CAMERA_NAMES, streams.urls, strict=False)],
+                sources=[str(write_cameras_file(output / "cameras.yaml", urls, MODEL))],
                 server=server.grpc_address,
-                model=MODEL,
                 page=page if _is_free(page) else 0,
                 events=_fresh(output / "events.jsonl"),
                 output=output,

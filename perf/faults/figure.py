@@ -24,6 +24,14 @@ class Limit:
             self.at_least is None or self.value >= self.at_least
         )
 
+    def holds_loosely(self, slack: float) -> bool:
+        """The same, but what is not to be an exact number may miss its limit by this factor."""
+        if self.at_most is not None and self.at_most == self.at_least:
+            return self.holds
+        return (self.at_most is None or self.value <= self.at_most * slack) and (
+            self.at_least is None or self.value >= self.at_least / slack
+        )
+
     @property
     def wanted(self) -> str:
         """As '≤ 5'."""
@@ -52,10 +60,14 @@ class Figure:
     @property
     def broken(self) -> str:
         """What does not hold, for a person; empty where all does."""
+        return self.broken_beyond(1.0)
+
+    def broken_beyond(self, slack: float) -> str:
+        """The same, where times and shares may miss their limits by this factor: for tests on a busy machine."""
         return "; ".join(
             f"{limit.name} is {limit.value:g}, wanted {limit.wanted}"
             for limit in self.limits
-            if not limit.holds
+            if not limit.holds_loosely(slack)
         )
 
     def as_json(self) -> dict[str, Any]:

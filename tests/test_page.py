@@ -45,7 +45,7 @@ def eventually(check: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(tmp_path_factory.mktemp("clips") / "wall.mp4", seconds=60)
+    return make_clip(tmp_path_factory.mktemp("clips") / "wall.mp4", seconds=24)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import { Tile, tipLines } from "./tile.js";
 const OPTIONS = { boxes: ["Boxes", "B"], labels: ["Labels", "L"], masks: ["Masks", "M"], trails: ["Tracks", "T"], zones: ["Rules", "R"] };
 const STRIP_PIXELS = 40;
 const GAP_PIXELS = 10;
-const LEAST_TILE_PIXELS = 250;
+const LEAST_TILE_PIXELS = 170;
 
 export class LiveView {
   constructor(send) {

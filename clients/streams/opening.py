@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OPEN_TIMEOUT_SECONDS = 5.0
 READ_TIMEOUT_SECONDS = 2.0
+NO_DATA = "gave no data in time"
 # A playlist may name other files and hosts; these keep FFmpeg at what the person named.
 _RTSP_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto"
 _HTTP_PROTOCOLS = "http,https,httpproxy,tcp,tls,crypto"
@@ -122,7 +123,7 @@ def reason_of(error: Exception) -> tuple[type[StreamError], str]:
     if isinstance(error, ConnectionRefusedError):
         return StreamError, "cannot be reached: nobody listens at its host and port"
     if isinstance(error, (TimeoutError, av.error.ExitError)):
-        return StreamError, "gave no data in time"
+        return StreamError, NO_DATA
     if isinstance(error, EOFError):
         return StreamError, "ended the stream"
     if isinstance(error, StreamError):

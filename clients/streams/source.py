@@ -22,6 +22,7 @@ from sightline.clients.streams.lane import Lane
 from sightline.clients.streams.life import CameraLife, Trouble
 from sightline.clients.streams.names import FOLDER_RATE, Source
 from sightline.clients.streams.opening import (
+    NO_DATA,
     OPEN_TIMEOUT_SECONDS,
     open_container,
     reason_of,
@@ -159,7 +160,7 @@ class CameraReader(threading.Thread):
         is_auth = isinstance(self.last_error, StreamAuthError)
         self.link.failed(self._now(), auth=is_auth)
         trouble: Trouble = "auth_refused" if is_auth else "lost"
-        if was_live and isinstance(error, TimeoutError):
+        if was_live and self.last_reason == NO_DATA:
             trouble = "stalled"
         self._live_epoch = 0
         self._emit(self.life.broken(trouble, self.last_reason, time.time()))

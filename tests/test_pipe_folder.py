@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -104,6 +105,13 @@ def wait_until(happened: Callable[[], bool], seconds: float = 60.0) -> None:
     while not happened():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.01)
+
+
+def free_port_now() -> int:
+    """A port of 127.0.0.1 on which nobody listens at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_a_folder_is_answered_and_its_images_lie_beside_the_results(
@@ -406,18 +414,17 @@ def test_a_server_that_is_away_is_waited_for_and_nothing_is_poison(
 ) -> None:
     source, out = folders
     repository = write_repository(tmp_path / "repository")
-    ports: dict[str, int] = {}
     lines: list[str] = []
     for number in range(150):
         (source / f"{number}.png").write_bytes(image_of(number))
     with LocalServer(repository, log_dir=tmp_path / "log") as first:
-        ports = {"grpc_port": first.grpc_port, "http_port": first.http_port}
+        port = int(first.grpc_address.rpartition(":")[2])
         pipe = Pipe(settings_of(first, source, out, once=False), lines.append)
         runner = threading.Thread(target=pipe.run)
         runner.start()
         wait_until(lambda: pipe.tally.done > 20)
     wait_until(lambda: any("waiting for it" in line for line in lines))
-    with LocalServer(repository, log_dir=tmp_path / "log2", **ports):
+    with LocalServer(repository, log_dir=tmp_path / "log2", grpc_port=port):
         wait_until(lambda: pipe.tally.done == 150)
         pipe.stop()
         runner.join(30)

@@ -19,11 +19,15 @@ from sightline.errors import BadInputError
 
 @dataclass
 class BulkTally:
-    """Images of this run. before: those that earlier runs had done. total: of the source, None until it is listed."""
+    """Images of this run. before: those that earlier runs had done. has_poison: some of all could not be used.
+
+    total: of the source, None until it is listed.
+    """
 
     done: int = 0
     poisoned: int = 0
     before: int = 0
+    has_poison: bool = False
     listed: int = 0
     total: int | None = None
     began: float = field(default_factory=time.monotonic)
@@ -78,6 +82,7 @@ class Bulk:
                 if settings.ray:
                     self._count(report.done, report.poisoned)
             self.tally.is_interrupted = self._stop.is_set()
+            self.tally.has_poison = bool(destination.names(("poison",)))
         except StoppedError:
             self.tally.is_interrupted = True
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections import deque
@@ -182,7 +183,8 @@ def work_on_ray(
 ) -> Iterator[ShardReport]:
     """Work on shards as tasks of Ray, each on one core of some machine; those of a machine that is lost are done again.
 
-    A shard that two machines worked on has one results file, for its name is the shard's.
+    A shard that two machines worked on has one results file, for its name is the shard's. A connection to Ray that this
+    process has already is used.
     """
     try:
         import ray
@@ -191,7 +193,12 @@ def work_on_ray(
             "the package ray is not installed, which --ray needs; pip install 'sightline[bulk]'"
         ) from error
     address = None if settings.ray == "local" else settings.ray
-    ray.init(address=address, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        os.environ.setdefault(
+            "RAY_USAGE_STATS_ENABLED", "0"
+        )  # nothing is told to anybody unless that is wanted
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     task = ray.remote(num_cpus=1, max_retries=3)(_ray_shard)
     try:
         most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -203,7 +210,8 @@ def work_on_ray(
         while waiting:
             yield from _finished(ray, waiting, stop)
     finally:
-        ray.shutdown()
+        if is_ours:
+            ray.shutdown()
 
 
 def _finished(ray: Any, waiting: list[Any], stop: threading.Event) -> Iterator[ShardReport]:

@@ -212,7 +212,7 @@ def bulk(
         earlier = f"; {tally.before} were done before" if tally.before else ""
         finished = counts(tally.done, tally.poisoned, 0)
         progress.line(f"{finished} in {duration(tally.seconds)}{earlier}")
-    status = INTERRUPTED_STATUS if tally.is_interrupted else QUARANTINED_STATUS if tally.poisoned else 0
+    status = INTERRUPTED_STATUS if tally.is_interrupted else QUARANTINED_STATUS if tally.has_poison else 0
     raise typer.Exit(status)
 
 

@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 
 from sightline.clients.page.fmp4 import Fragment, FragmentMuxer, Header
 from sightline.clients.page.h264 import parameter_units, picture_size
+from sightline.clients.page.h265 import read_sps
 from sightline.clients.page.hub import Hub
 from sightline.clients.page.security import host_allowed, origin_allowed
 from sightline.clients.page.server import PageServer
+from sightline.clients.page.units import UNITS
 from sightline.clients.page.viewers import MAX_VIEWER_BYTES, MAX_VIEWER_MESSAGES
 from sightline.clients.streams import Watch, parse_sources
 from sightline.clients.streams.results import Packet, VideoFormat
@@ -419,14 +421,15 @@ def packets_of(path: Path) -> tuple[VideoFormat, list[Packet], list[float]]:
     return video, packets, shown
 
 
-@pytest.mark.parametrize("b_frames", [0, 2])
-def test_fragments_hold_every_picture_at_its_time(tmp_path: Path, b_frames: int) -> None:
-    video, packets, shown = packets_of(make_clip(tmp_path / "a.mp4", seconds=3, b_frames=b_frames))
+@pytest.mark.parametrize(("codec", "b_frames"), [("libx264", 0), ("libx264", 2), ("libx265", 0)])
+def test_fragments_hold_every_picture_at_its_time(tmp_path: Path, codec: str, b_frames: int) -> None:
+    clip = make_clip(tmp_path / "a.mp4", seconds=3, codec=codec, b_frames=b_frames)
+    video, packets, shown = packets_of(clip)
     muxer = FragmentMuxer(video)
     fragments = [f for f in map(muxer.add, packets) if f]
     assert len(fragments) == len(packets) - 1
     assert fragments[0].keyframe
-    assert fragments[0].header.codec.startswith("avc1.")
+    assert fragments[0].header.codec.startswith("avc1." if codec == "libx264" else "hvc1.1.6.L")
     whole = fragments[0].header.segment + b"".join(f.data for f in fragments)
     with av.open(io.BytesIO(whole)) as container:
         stream = container.streams.video[0]
@@ -457,10 +460,12 @@ def test_fragments_wait_for_a_keyframe_and_follow_a_new_format(tmp_path: Path) -
     assert [picture_size(u) for u in large_units if u[0] & 0x1F == 7] == [(1280, 720)]
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_as_video_raise_nothing(data: bytes) -> None:
+@pytest.mark.parametrize("codec", sorted(UNITS))
+@given(data=st.binary(max_size=200))
+def test_any_bytes_as_video_raise_nothing(codec: str, data: bytes) -> None:
     """What a hostile camera sends must not end its thread."""
     picture_size(b"\x67" + data)
-    muxer = FragmentMuxer(VideoFormat("h264", 0, 0, 15.0, data))
+    read_sps(b"\x42\x01" + data)
+    muxer = FragmentMuxer(VideoFormat(codec, 0, 0, 15.0, data))
     for number in range(3):
         muxer.add(Packet(data, True, number / 15, number / 15))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fragmented MP4 (ISO/IEC 14496-12) from compressed H.264, one fragment a picture, nothing re-encoded.
+"""Fragmented MP4 (ISO/IEC 14496-12) from compressed H.264 or H.265, one fragment a picture, nothing re-encoded.
 
 Written here and not by libavformat, because its muxer cannot be asked for a new header when the camera
 changes its parameter sets, and because the times must be exactly those of the results.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from sightline.clients.page import h264
+from sightline.clients.page.units import UNITS, Configuration, UnitKind
 from sightline.clients.streams.results import Packet, VideoFormat
 
 TIMESCALE = 90_000
@@ -33,17 +33,18 @@ def full_box(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 
 
-def initialization_segment(sets: h264.ParameterSets, width: int, height: int) -> bytes:
-    """ftyp and moov of one H.264 track without samples."""
-    avc1 = box(
-        b"avc1",
+def initialization_segment(configuration: Configuration) -> bytes:
+    """ftyp and moov of one video track without samples."""
+    width, height = configuration.size
+    entry = box(
+        configuration.entry,
         struct.pack(">6xH16xHHIII H32xHh", 1, width, height, 0x480000, 0x480000, 0, 1, 24, -1),
-        box(b"avcC", sets.decoder_configuration()),
+        box(configuration.box, configuration.record),
     )
     tables = b"".join(full_box(kind, 0, 0, struct.pack(">I", 0)) for kind in (b"stts", b"stsc", b"stco"))
     stbl = box(
         b"stbl",
-        full_box(b"stsd", 0, 0, struct.pack(">I", 1), avc1),
+        full_box(b"stsd", 0, 0, struct.pack(">I", 1), entry),
         tables,
         full_box(b"stsz", 0, 0, struct.pack(">II", 0, 0)),
     )
@@ -70,7 +71,7 @@ def initialization_segment(sets: h264.ParameterSets, width: int, height: int) ->
     )
     mvex = box(b"mvex", full_box(b"trex", 0, 0, struct.pack(">IIIII", 1, 1, 0, 0, 0)))
     moov = box(b"moov", mvhd, box(b"trak", tkhd, box(b"mdia", mdhd, hdlr, minf)), mvex)
-    return box(b"ftyp", b"isom", struct.pack(">I", 0x200), b"isomiso5avc1mp41") + moov
+    return box(b"ftyp", b"isom", struct.pack(">I", 0x200), b"isomiso5mp41") + moov
 
 
 def media_segment(
@@ -109,41 +110,28 @@ class Fragment:
 
 
 class FragmentMuxer:
-    """Turns one connection's packets into fragments.
+    """Turns one connection's packets into fragments. video.codec must be one of UNITS.
 
     A picture is held until the next one tells how long it is shown: with exact durations the browser's buffer
     has no holes, whatever the camera's rate does. That costs one picture of delay.
     """
 
     def __init__(self, video: VideoFormat) -> None:
-        self._avcc = h264.is_avcc(video.extradata)
-        self._length_bytes = h264.length_bytes_of(video.extradata)
-        self._size = (video.width, video.height)
-        self._sps: bytes | None = None
-        self._pps: bytes | None = None
+        self._units = UNITS[video.codec](video.extradata, (video.width, video.height))
         self._held: tuple[Packet, bytes, bool] | None = None
         self._sequence = 0
         self.header: Header | None = None
-        for unit in h264.parameter_units(video.extradata):
-            self._keep_parameters(unit)
 
     def add(self, packet: Packet) -> Fragment | None:
         """The fragment of the picture before this one; None while there is none, or no keyframe was seen."""
-        units = (
-            h264.nal_units_of_avcc(packet.data, self._length_bytes)
-            if self._avcc
-            else h264.nal_units_of_annex_b(packet.data)
-        )
         sample, keyframe = [], False
-        for unit in units:
-            kind = unit[0] & 0x1F
-            if kind in (h264.NAL_SPS, h264.NAL_PPS):
-                self._keep_parameters(unit)
-                continue
-            if kind == h264.NAL_AUD:
-                continue
-            keyframe = keyframe or kind == h264.NAL_IDR
-            sample.append(len(unit).to_bytes(4, "big") + unit)
+        for unit in self._units.split(packet.data):
+            kind = self._units.kind(unit)
+            if kind is UnitKind.PARAMETERS:
+                self._units.keep(unit)
+            elif kind is not UnitKind.DELIMITER:
+                keyframe = keyframe or kind is UnitKind.KEY
+                sample.append(len(unit).to_bytes(4, "big") + unit)
         if not sample or (self._held is None and not keyframe):
             return None
         fragment = self._fragment(*self._held, packet.dts_seconds) if self._held else None
@@ -152,19 +140,13 @@ class FragmentMuxer:
         self._held = (packet, b"".join(sample), keyframe)
         return fragment
 
-    def _keep_parameters(self, unit: bytes) -> None:
-        if unit[0] & 0x1F == h264.NAL_SPS and len(unit) >= 4:
-            self._sps = unit
-        elif unit[0] & 0x1F == h264.NAL_PPS:
-            self._pps = unit
-
     def _renew_header(self) -> None:
-        if self._sps is None or self._pps is None:
+        configuration = self._units.configuration()
+        if configuration is None:
             return
-        sets = h264.ParameterSets(self._sps, self._pps)
-        segment = initialization_segment(sets, *(h264.picture_size(self._sps) or self._size))
+        segment = initialization_segment(configuration)
         if self.header is None or self.header.segment != segment:
-            self.header = Header(sets.codec, segment)
+            self.header = Header(configuration.codec, segment)
 
     def _fragment(
         self, packet: Packet, sample: bytes, keyframe: bool, next_dts_seconds: float

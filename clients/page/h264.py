@@ -86,7 +86,7 @@ def parameter_units(extradata: bytes) -> list[bytes]:
     return units
 
 
-class _Bits:
+class Bits:
     """Reads an RBSP bit by bit (ITU-T H.264, 7.2 and 9.1)."""
 
     def __init__(self, unit: bytes) -> None:
@@ -122,7 +122,7 @@ _HIGH_PROFILES = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135)
 def picture_size(sps: bytes) -> tuple[int, int] | None:
     """Width and height after cropping, from a sequence parameter set (7.3.2.1.1); None if unreadable."""
     try:
-        bits = _Bits(sps)
+        bits = Bits(sps)
         profile = bits.read(8)
         bits.read(16)
         bits.unsigned()
@@ -146,7 +146,7 @@ def picture_size(sps: bytes) -> tuple[int, int] | None:
     return (width, height) if 0 < width <= 16384 and 0 < height <= 16384 else None
 
 
-def _read_chroma(bits: _Bits) -> int:
+def _read_chroma(bits: Bits) -> int:
     chroma = bits.unsigned()
     if chroma == 3:
         bits.read(1)
@@ -160,7 +160,7 @@ def _read_chroma(bits: _Bits) -> int:
     return chroma
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -168,7 +168,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-def _skip_order_count(bits: _Bits) -> None:
+def _skip_order_count(bits: Bits) -> None:
     kind = bits.unsigned()
     if kind == 0:
         bits.unsigned()

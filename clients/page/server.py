@@ -37,6 +37,7 @@ from sightline.clients.page.messages import result_document
 from sightline.clients.page.mjpeg import MjpegStreams
 from sightline.clients.page.requests import RequestError, answered, json_body
 from sightline.clients.page.security import Guard, RequireLogin
+from sightline.clients.page.units import UNITS
 from sightline.clients.page.viewers import Viewer
 from sightline.clients.streams.results import Packet, StreamFrame, StreamResult, VideoFormat
 from sightline.errors import OutputError
@@ -165,7 +166,7 @@ class PageServer:
     def on_connected(self, camera: int, epoch: int, video: VideoFormat) -> None:
         """Video: a connection begins. The codec "private" stands for video that must not be passed through."""
         self._muxers.pop(camera, None)
-        if video.codec == "h264":
+        if video.codec in UNITS:
             self._muxers[camera] = FragmentMuxer(video)
         playable = camera in self._muxers
         self._answered_at[camera] = time.monotonic()

@@ -5,7 +5,7 @@ import { mediaPath } from "./api.js";
 import { h, iconButton, plainWords } from "./dom.js";
 import { eventTitle } from "./feed.js";
 
-const SHOWN_ELSEWHERE = new Set(["snapshot", "clip", "camera", "rule"]);
+const SHOWN_ELSEWHERE = new Set(["snapshot", "clip", "camera", "rule", "keep"]);
 
 export function showEvent(event) {
   const data = event.data ?? {};
@@ -27,7 +27,7 @@ export function showEvent(event) {
 }
 
 function media(data) {
-  const gone = (what) => (e) => e.target.replaceWith(h("p", { class: "quiet" }, `The ${what} is not kept any more.`));
+  const gone = (what) => (e) => e.target.replaceWith(h("p", { class: "quiet" }, `The ${what} is not there: it is still being made, or was deleted to make room.`));
   if (data.clip) {
     return h("video", { src: mediaPath(data.clip), controls: true, autoplay: true, muted: true, loop: true, playsInline: true, poster: data.snapshot ? mediaPath(data.snapshot) : undefined, onerror: gone("clip") });
   }

@@ -115,7 +115,11 @@ export class EventsView {
     if (!this.root.isConnected || !this.fits(event)) return;
     const at = this.events.findIndex((known) => sameEvent(known, event));
     if (at >= 0) this.events[at] = { ...this.events[at], ...event };
-    else this.events.unshift(event);
+    else {
+      const before = this.events.findIndex((known) => known.time <= event.time);
+      if (before < 0 && !this.more.hidden) return; // older than what is shown so far
+      this.events.splice(before < 0 ? this.events.length : before, 0, event);
+    }
     this.render();
   }
 

@@ -193,6 +193,7 @@ export class LiveView {
     for (const camera of state.cameras ?? []) {
       const tile = [...this.tiles.values()].find((one) => one.name === camera.name);
       tile?.update(camera, store.meanings);
+      if (camera.counts && Object.keys(camera.counts).length) store.counts.set(camera.name, camera.counts);
     }
     if (this.problems.ariaPressed === "true") this.filter();
     this.updateHealth();

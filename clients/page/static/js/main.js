@@ -8,7 +8,7 @@ import { announce, byId, icon, toast, typeWords } from "./dom.js";
 import { EventsView } from "./events.js";
 import { Link } from "./link.js";
 import { LiveView } from "./live.js";
-import { cameraState, emit, keepEvent, loadEvents, loadSettings, store } from "./store.js";
+import { cameraState, emit, keepEvent, loadEvents, loadSettings, readAgainSoon, store } from "./store.js";
 import { SystemView } from "./system.js";
 
 const SERVER_WORDS = { up: "server ready", down: "server unavailable, retrying", unknown: "server: no answer yet" };
@@ -51,6 +51,7 @@ const handlers = {
     if (keepEvent(event)) announce(`${event.data?.camera ?? ""}: ${typeWords(event.type)}`);
     emit("events");
     emit("event", event);
+    if (event.data?.keep) readAgainSoon();
   },
 };
 

@@ -46,6 +46,18 @@ export async function loadEvents() {
   emit("events");
 }
 
+let refresh = null;
+const SOON_MS = 1500;
+
+/** Events come before their pictures are kept; a moment later they are asked for once more. */
+export function readAgainSoon() {
+  refresh ??= setTimeout(async () => {
+    refresh = null;
+    await loadEvents().catch(() => {});
+    for (const event of store.events.slice(0, 60)) emit("event", event);
+  }, SOON_MS);
+}
+
 const keyOf = (event) => `${event.source} ${event.id}`;
 
 /** True where the event is new; false where it only brought more (a snapshot). */

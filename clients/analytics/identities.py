@@ -119,12 +119,14 @@ class Identities:
         if not gallery.rows:
             return None
         cosines = gallery.vectors[: len(gallery.rows)] @ vector
-        for row in np.argsort(-cosines, kind="stable").tolist():
+        order: list[int] = np.argsort(-cosines, kind="stable").tolist()
+        for row in order:
+            identity = gallery.rows[row]
             if cosines[row] < min_cosine:
                 return None
-            holder = gallery.rows[row].holders.get(camera)
+            holder = identity.holders.get(camera)
             if holder is None or now - holder[1] > HOLD_SECONDS:
-                return gallery.rows[row]
+                return identity
         return None
 
     def _new(self, gallery: _Gallery, vector: Vector, label: str, now: float) -> _Identity:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,29 +169,37 @@ def _clean(part: Plane, method: str, smallest: int) -> None:
         part[...] = GREY
         return
     rows, columns = _fields(part.shape[0], smallest), _fields(part.shape[1], smallest)
-    sums = np.add.reduceat(np.add.reduceat(part, rows[:-1], 0, np.uint32), columns[:-1], 1)
-    sizes = np.diff(rows)[:, None, None] * np.diff(columns)[None, :, None]
-    means = sums / sizes
+    sums = np.add.reduceat(np.add.reduceat(part, columns.starts, 1, np.uint32), rows.starts, 0)
+    means = sums / (rows.sizes[:, None, None] * columns.sizes[None, :, None])
     if method == "pixelate":
-        hard = np.rint(means).astype(np.uint8)
-        part[...] = hard.repeat(np.diff(rows), 0).repeat(np.diff(columns), 1)
+        strips = np.rint(means).astype(np.uint8).repeat(columns.sizes, 1)
+        for strip, start, size in zip(strips, rows.starts.tolist(), rows.sizes.tolist(), strict=True):
+            part[start : start + size] = strip
         return
-    down, across = _weights(rows), _weights(columns)
-    soft = np.einsum("hr,rcz->hcz", down, means.astype(np.float32))
-    part[...] = np.rint(np.einsum("wc,hcz->hwz", across, soft, optimize=True)).astype(np.uint8)
+    for channel in range(part.shape[2]):
+        soft = (rows.weights @ means[..., channel].astype(np.float32)) @ columns.weights.T
+        soft += 0.5
+        part[..., channel] = soft  # cut off, which rounds
 
 
-def _fields(length: int, smallest: int) -> NDArray[np.intp]:
-    """Borders of the grid's fields along one side."""
+@dataclass(frozen=True, eq=False)
+class _Fields:
+    """The grid's fields along one side. weights (pixels, fields): how much of each field's mean a pixel has when the borders
+    are soft, linear between the fields' middles."""
+
+    starts: NDArray[np.intp]
+    sizes: NDArray[np.intp]
+    weights: NDArray[np.float32]
+
+
+@lru_cache(maxsize=512)
+def _fields(length: int, smallest: int) -> _Fields:
     count = max(1, min(GRID, length // smallest))
-    return np.linspace(0, length, count + 1).astype(np.intp)
-
-
-def _weights(borders: NDArray[np.intp]) -> NDArray[np.float32]:
-    """(pixels, fields): how much of each field's mean a pixel has, linear between the fields' middles."""
+    borders = np.linspace(0, length, count + 1).astype(np.intp)
     centres = (borders[:-1] + borders[1:] - 1) / 2
-    where = np.arange(int(borders[-1]))
-    return np.stack([np.interp(where, centres, row) for row in np.eye(len(centres))], 1).astype(np.float32)
+    where = np.arange(length)
+    weights = np.stack([np.interp(where, centres, row) for row in np.eye(count)], 1)
+    return _Fields(borders[:-1], np.diff(borders), weights.astype(np.float32))
 
 
 def _without_masks(detections: Detections, private: NDArray[np.bool_]) -> Detections:

@@ -7,6 +7,7 @@ pictures, and the page in Chromium. Nothing is painted in afterwards.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
@@ -15,8 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from sightline.builders import repository_from_card
 from sightline.card import load_card
@@ -73,7 +72,7 @@ def running(folder: Path) -> Iterator[str]:
             "sinks": [{"kind": "jsonl", "path": str(folder / "events.jsonl")}],
         }
         path = folder / "cameras.yaml"
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        path.write_text(json.dumps(document))  # which is YAML too
         client = Client(server.grpc_address, timeout_seconds=4.0)
         service = WatchService(read_watch_file(path), client, path=path, page=Page(port=0))
         service.start()

@@ -69,6 +69,11 @@ def test_state_and_cameras(api: Browserless) -> None:
     assert [c["name"] for c in state["cameras"]] == ["gate", "yard 2"]
     assert state["viewers"] == 0
     assert set(api.json("/api/cameras")[1]["cameras"]) == {"gate", "yard 2"}
+    status, headers, data = api.ask("/metrics")
+    assert (status, headers["content-type"].split(";")[0]) == (200, "text/plain")
+    assert b"# TYPE sightline_" in data
+    assert b'camera="yard 2"' in data
+    assert set(api.json("/api/schema")[1]) == {"rule", "camera"}
     assert api.json("/api/cameras/yard%202")[1]["url"] == "rtsp://***@10.0.0.7/yard 2"
     status, error = api.json("/api/cameras/nobody")
     assert (status, "gate" in error["error"]) == (404, True)
@@ -306,8 +311,14 @@ def test_every_route_needs_the_session(guarded: PageServer) -> None:
     assert b"password" in nobody.ask("/login")[2]
 
 
+def read_to_the_end(live: Any) -> None:
+    """All messages, until it is closed."""
+    for _ in range(1000):
+        live.recv(timeout=10)
+
+
 def test_websockets_need_the_session(guarded: PageServer) -> None:
-    from websockets.exceptions import InvalidStatus
+    from websockets.exceptions import ConnectionClosed, InvalidStatus
     from websockets.sync.client import connect
 
     ann = Browserless(guarded)
@@ -317,6 +328,11 @@ def test_websockets_need_the_session(guarded: PageServer) -> None:
         pass
     with connect(address, additional_headers={"Cookie": ann.cookie}) as live:
         assert json.loads(live.recv(timeout=10))["login"] is True
+        ann.ask("/logout", "POST")
+        with pytest.raises(ConnectionClosed) as closed:
+            read_to_the_end(live)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
 
 
 def test_login_cookie_logout(guarded: PageServer) -> None:

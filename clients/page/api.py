@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from sightline.clients.analytics.settings import Analytics, Rule
+from sightline.clients.analytics.settings import MAX_RULES, Rule, Settings
 from sightline.clients.page import mjpeg
 from sightline.clients.page.control import Control
 from sightline.clients.page.hub import Hub
@@ -155,7 +155,8 @@ class Api:
         rules = body.get("rules") if isinstance(body, dict) else body
         if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
             raise RequestError(400, 'send {"rules": [...]}, each rule an object')
-        check_rules(rules, await self._camera(name))
+        await self._camera(name)
+        check_rules(rules)
         await asyncio.to_thread(control.put_rules, name, rules)
         self.hub.changed()
         return JSONResponse({"camera": name, "rules": rules})
@@ -214,13 +215,19 @@ def _object(document: Any, what: str) -> dict[str, Any]:
     return document
 
 
-def check_rules(rules: list[dict[str, Any]], camera: Mapping[str, Any]) -> None:
-    """Raises RequestError with the rule and field of each mistake, the camera's other settings being as they are."""
-    own = {name: camera[name] for name in Analytics.model_fields if name in camera} | {"rules": rules}
+class _Rules(Settings):
+    """Rules by themselves: what they need of the camera's other settings is for the control to say."""
+
+    rules: tuple[Rule, ...] = Field(max_length=MAX_RULES)
+
+
+def check_rules(rules: list[dict[str, Any]]) -> None:
+    """Raises RequestError with the rule and field of each mistake."""
+    document = {"rules": rules}
     try:
-        Analytics.model_validate(own)
+        _Rules.model_validate(document)
     except ValidationError as error:
-        problems = problems_of(error, own)
+        problems = problems_of(error, document)
         raise RequestError(400, problems[0]["text"], problems) from None
 
 

@@ -50,6 +50,7 @@ MAX_LOGIN_BYTES = 4 << 10
 PASSWORD_CHECKS = 2
 ANNOTATED_SECONDS = 0.1
 QUIET_SECONDS = 1.0
+SESSION_CHECK_SECONDS = 1.0
 MAX_EARLY_CALLS = 10_000
 
 
@@ -312,7 +313,9 @@ class PageServer:
             return
         await websocket.accept()
         viewer = hub.join()
-        sender = asyncio.create_task(_send_all(websocket, viewer))
+        tasks = [asyncio.create_task(_send_all(websocket, viewer))]
+        if self._logins.required:
+            tasks.append(asyncio.create_task(self._end_with_session(websocket)))
         try:
             while True:
                 text = await websocket.receive_text()
@@ -322,7 +325,15 @@ class PageServer:
             pass  # gone, or it sent bytes where the page sends text
         finally:
             hub.leave(viewer)
-            sender.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def _end_with_session(self, websocket: WebSocket) -> None:
+        """Close the socket when its session has ended; an open page keeps the session from idling away."""
+        while self._logins.user_of(websocket.cookies.get(COOKIE)) is not None:
+            await asyncio.sleep(SESSION_CHECK_SECONDS)
+        with contextlib.suppress(RuntimeError):
+            await websocket.close(1008)
 
 
 async def _send_all(websocket: WebSocket, viewer: Viewer) -> None:

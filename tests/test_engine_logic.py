@@ -9,6 +9,7 @@ import random
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from sightline.clients.streams.counters import DROP_MEANINGS, CameraCounters, DropReason
 from sightline.clients.streams.decoder import is_disposable
+from sightline.clients.streams.flow import FlowLimit
 from sightline.clients.streams.folder import images_of, picture_of
 from sightline.clients.streams.gate import ServerGate
 from sightline.clients.streams.lane import Lane
@@ -33,7 +35,7 @@ from tests.test_streams_logic import ByHand, frame_at
 # Rates
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(
     st.floats(0.2, 60.0),
     st.sampled_from([5.0, 12.5, 15.0, 24.0, 25.0, 29.97, 30.0, 60.0]),
@@ -123,7 +125,7 @@ def test_old_frames_are_not_sent_and_old_answers_are_not_shown() -> None:
     client.open[0].finish()
     entry = lane.ready()
     assert entry is not None
-    assert not lane.answered(entry.frame)
+    assert not lane.answered(entry)
     assert len(client.open) == 1, "the one that waited is as old"
     shot = lane.counters.snapshot(1.1)
     assert (shot.answered, shot.dropped) == (0, {"expired": 2})
@@ -392,3 +394,94 @@ def test_a_new_link_is_given_time_for_its_first_key_frame() -> None:
     link.failed(25.0)
     link.connecting(30.0)
     assert link.stalled(35.0), "nor where nothing comes"
+
+
+# Flow
+
+
+class Server:
+    """Virtual time: `workers` requests at a time, each for `seconds`; then batches, where `batch` is above 1."""
+
+    def __init__(self, workers: int, seconds: float) -> None:
+        self.free_at = [0.0] * workers
+        self.seconds = seconds
+
+    def finished_at(self, now: float) -> float:
+        worker = min(range(len(self.free_at)), key=lambda n: self.free_at[n])
+        self.free_at[worker] = max(now, self.free_at[worker]) + self.seconds
+        return self.free_at[worker]
+
+
+def simulated(
+    cameras: int, server: Server, *, seconds: float, rate: float = 15.0
+) -> tuple[FlowLimit, list[float], int]:
+    """The limit, ages of answers in the second half, and answers in it, of cameras with one request each at a time."""
+    import heapq
+
+    flow, now, order = FlowLimit(), 0.0, itertools.count()
+    lanes: list[Any] = []
+    todo: list[tuple[float, int, str, Any]] = []
+    ages, half = [], seconds / 2
+
+    class Sender:
+        slot: float | None = None
+        is_busy = False
+
+        def pump(self) -> None:
+            if self.slot is None or self.is_busy or not flow.enter(self):
+                return
+            taken, self.slot, self.is_busy = self.slot, None, True
+            heapq.heappush(todo, (server.finished_at(now), next(order), "answer", (self, taken, now)))
+
+    for number in range(cameras):
+        lanes.append(Sender())
+        heapq.heappush(todo, (number / cameras / rate, next(order), "frame", lanes[-1]))
+    while todo and now < seconds:
+        now, _, what, payload = heapq.heappop(todo)
+        if what == "frame":
+            payload.slot = now
+            payload.pump()
+            heapq.heappush(todo, (now + 1 / rate, next(order), "frame", payload))
+            continue
+        lane, taken, sent = payload
+        lane.is_busy = False
+        if now > half:
+            ages.append(now - taken)
+        flow.answered(now - sent, 1.0, now)
+        flow.leave()
+        lane.pump()
+    return flow, ages, len(ages)
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(2, 0.02), (3, 0.1), (8, 0.05)])
+def test_overload_neither_idles_the_server_nor_ages_the_frames(workers: int, seconds: float) -> None:
+    """64 cameras at 15 frames a second, more than the server can do: it works all the time, on young frames."""
+    flow, ages, answers = simulated(64, Server(workers, seconds), seconds=60.0)
+    capacity = min(workers / seconds, 64 * 15.0) * 30.0
+    assert answers >= 0.95 * capacity
+    assert sorted(ages)[int(0.99 * len(ages))] <= 1 / 15 + max(0.02, 3 * seconds) * 1.5
+    assert flow.limit <= 4 * workers + 8
+
+
+def test_below_its_capacity_nothing_is_held_back() -> None:
+    _, ages, answers = simulated(8, Server(4, 0.02), seconds=60.0)
+    assert answers == pytest.approx(8 * 15 * 30, abs=10)
+    assert max(ages) <= 0.021
+
+
+def test_many_lanes_with_old_frames_are_no_tower_of_calls() -> None:
+    """256 cameras wait behind one request that takes long: when it ends, all they have is too old."""
+    clock, client, flow = [0.0], ByHand(), FlowLimit()
+    flow._limit = 1.0
+    lanes = [
+        Lane(client, "m", ServerGate(), lambda _: None, deadline_seconds=1.0, flow=flow, now=lambda: clock[0])
+        for _ in range(256)
+    ]
+    for lane in lanes:
+        lane.offer(frame_at(0, 0.0))
+    assert len(client.open) == 1
+    clock[0] = 2.0
+    client.open[0].finish()
+    assert sum(lane.counters.snapshot(2.0).dropped.get("expired", 0) for lane in lanes) == 255
+    lanes[7].offer(frame_at(1, 2.0))
+    assert len(client.open) == 2, "there is room again"

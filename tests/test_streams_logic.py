@@ -313,7 +313,7 @@ def test_every_frame_of_a_lane_is_counted_once(steps: list[tuple[str, int]]) -> 
             except InferenceError as error:
                 lane.failed(error)
             else:
-                lane.answered(entry.frame)
+                lane.answered(entry)
             lane.pump()
 
     lane = Lane(client, "m", ServerGate(), completed, max_in_flight=2, now=lambda: next(clock) / 10)

@@ -117,9 +117,9 @@ class Delivery:
         except BaseException as error:  # what a foreign client raises is an error of this frame alone
             camera.lane.failed(InferenceError(redact(str(error))))
             return
-        frame = entry.frame
-        if not camera.lane.answered(frame):
+        if not camera.lane.answered(entry):
             return
+        frame = entry.frame
         result = StreamResult(frame, detections, time.monotonic() - frame.decoded_at)
         shown = self._observed(camera, result)
         if shown is None:

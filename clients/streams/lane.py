@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sightline.clients.streams.counters import CameraCounters, DropReason
+from sightline.clients.streams.flow import FlowLimit
 from sightline.clients.streams.gate import ServerGate
 from sightline.clients.streams.results import StreamFrame
 from sightline.clients.streams.slot import NewestSlot
@@ -65,10 +66,11 @@ def drop_reason(error: BaseException) -> DropReason:
 class Entry:
     """One frame that was sent. `pending` is None until it is, or where that failed with `error`."""
 
-    __slots__ = ("done", "error", "frame", "pending")
+    __slots__ = ("answered_at", "done", "error", "frame", "pending", "sent_at")
 
-    def __init__(self, frame: StreamFrame) -> None:
+    def __init__(self, frame: StreamFrame, now: float) -> None:
         self.frame = frame
+        self.sent_at = self.answered_at = now
         self.pending: Pending | None = None
         self.error: SightlineError | None = None
         self.done = False
@@ -78,6 +80,7 @@ class Lane:
     """One camera's slot, counters and requests.
 
     `completed(lane)` is called on a foreign thread when answers can be taken with `ready()`.
+    flow: bounds what all lanes together send; None: nothing does.
     model, deadline_seconds and max_in_flight may be changed at any time.
     lossless: no frame is replaced by a newer one and none is too old; see `wait_for_room`.
     """
@@ -92,6 +95,7 @@ class Lane:
         max_in_flight: int = 2,
         deadline_seconds: float = DEADLINE_SECONDS,
         lossless: bool = False,
+        flow: FlowLimit | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = CameraCounters()
@@ -103,6 +107,7 @@ class Lane:
         self._client = client
         self._gate = gate
         self._completed = completed
+        self._flow = flow or FlowLimit()
         self._now = now
         self._slot: NewestSlot[StreamFrame] = NewestSlot()
         self._taken = threading.Event()
@@ -153,22 +158,23 @@ class Lane:
                 return None
             now = self._now()
             may_send = self._gate.allows(now)
-            if self.lossless and not may_send:
+            if not may_send and self.lossless:
+                return None
+            if may_send and not self._flow.enter(self):
                 return None
             frame = self._slot.take()
             self._taken.set()
-            if frame is None:
-                return None
-            if not may_send:
-                self.counters.dropped(DropReason.SERVER_UNAVAILABLE)
-                return None
-            if self.is_late(frame, now):
-                self.counters.dropped(DropReason.EXPIRED)
-                return None
-            entry = Entry(frame)
-            self._sent.append(entry)
-            self._in_flight += 1
-            return entry
+            if frame is not None and may_send and not self.is_late(frame, now):
+                entry = Entry(frame, now)
+                self._sent.append(entry)
+                self._in_flight += 1
+                return entry
+        if frame is not None:
+            late = DropReason.EXPIRED if may_send else DropReason.SERVER_UNAVAILABLE
+            self.counters.dropped(late)
+        if may_send:
+            self._flow.leave()
+        return None
 
     def _send(self, entry: Entry) -> None:
         timeout = None
@@ -190,10 +196,12 @@ class Lane:
             if entry.done:
                 return
             entry.done = True
+            entry.answered_at = self._now()
             self._in_flight -= 1
             is_first = bool(self._sent) and self._sent[0] is entry
         if is_first:
             self._completed(self)
+        self._flow.leave()
         self.pump()
 
     def ready(self) -> Entry | None:
@@ -207,11 +215,12 @@ class Lane:
         """Whether an answer at this time is of no use any more."""
         return not self.lossless and now - frame.decoded_at > self.deadline_seconds
 
-    def answered(self, frame: StreamFrame) -> bool:
+    def answered(self, entry: Entry) -> bool:
         """The frame has its result; False where it came too late to be shown."""
         self._gate.answered()
         self.last_error = None
-        now = self._now()
+        frame, now = entry.frame, self._now()
+        self._flow.answered(entry.answered_at - entry.sent_at, self.deadline_seconds, now)
         if self.is_late(frame, now):
             self.counters.dropped(DropReason.EXPIRED)
             return False
@@ -246,6 +255,7 @@ class Lane:
         """Send nothing any more; requests under way may still be answered."""
         with self._lock:
             self._stopped = True
+        self._flow.forget(self)
         self._empty_slot()
 
     def _empty_slot(self) -> None:
@@ -258,10 +268,13 @@ class Lane:
         with self._lock:
             left = list(self._sent)
             self._sent.clear()
+            under_way = self._in_flight
             for entry in left:
                 entry.done = True
             self._in_flight = 0
         self.counters.dropped(DropReason.STOPPED, len(left))
+        for _ in range(under_way):
+            self._flow.leave()
         for entry in left:
             if entry.pending is not None:
                 entry.pending.cancel()

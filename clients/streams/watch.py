@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sightline.clients.streams.camera import Camera
 from sightline.clients.streams.counters import Histogram
 from sightline.clients.streams.delivery import Delivery
+from sightline.clients.streams.flow import FlowLimit
 from sightline.clients.streams.gate import ServerGate
 from sightline.clients.streams.lane import Lane, Submitter
 from sightline.clients.streams.life import ServerLife, camera_event
@@ -74,6 +75,7 @@ class Watch:
         self._every = every
         self._server_life = ServerLife()
         self._gate = ServerGate(self._server_changed)
+        self._flow = FlowLimit()
         self._pacer = HostPacer()
         self._new_frame: NewFrame = getattr(client, "frame_slot", FramePool().frame)
         self._cameras: dict[str, Camera] = {}
@@ -239,6 +241,7 @@ class Watch:
         return {
             "model": self.model,
             "server": self._gate.state,
+            "requests_at_once": self._flow.limit,
             "uptime_seconds": round(now - self._started_at, 1),
             "output_errors": dict(self._delivery.output_errors),
             "transport": self._transport_figures(),
@@ -276,6 +279,7 @@ class Watch:
             lambda _: self._delivery.answers_of(camera),
             deadline_seconds=source.deadline_seconds,
             lossless=source.is_lossless,
+            flow=self._flow,
         )
         camera = Camera(number, lane, self._reader(number, source, lane), analyst, time.monotonic())
         return camera

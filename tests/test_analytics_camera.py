@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -262,10 +264,27 @@ def test_speed_on_the_ground() -> None:
     noise = np.random.default_rng(5).uniform(-2, 2, 63)
     results = walk(analytics, lambda n: [box_at(10 + 10 * n + noise[n], 200.0)], 60)
     speeds = [result.objects[0].speed_kmh for result in results]
-    assert speeds[:4] == [None] * 4
+    assert speeds[:8] == [None] * 8
     assert all(speed is not None and abs(speed - 36) < 3.6 for speed in speeds[12:])
     [event] = events_of(results)
     assert (event.type, event.data["limit"], event.data["limit_kmh"]) == ("sightline.speed", "above", 30.0)
+
+
+def test_speed_at_one_frame_in_two_seconds() -> None:
+    ground = {"image": [[0, 0], [1, 0], [1, 1], [0, 1]], "metres": [[0, 0], [64, 0], [64, 36], [0, 36]]}
+    analytics = camera(ground=ground, track={"lost_seconds": 5})
+    results = walk(analytics, lambda n: [box_at(50 + 10 * n, 200.0)], 9, rate=0.5)
+    assert results[-1].objects[0].speed_kmh == pytest.approx(1.8)
+
+
+def test_no_picture_is_held_back_from_those_who_wait_for_its_memory() -> None:
+    analytics = camera(HALL, DOOR, privacy={"classes": ["face"]})
+    source = stream_frame(0, 0.0)
+    picture = weakref.ref(source.frame.data)
+    analytics.observe(stream_result(source, box_at(320.0, 200.0)))
+    del source
+    gc.collect()
+    assert picture() is None
 
 
 def test_time_passes_while_no_frames_come() -> None:

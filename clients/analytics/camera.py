@@ -14,14 +14,14 @@ from sightline.clients.analytics.clock import CameraClock
 from sightline.clients.analytics.identities import Identities
 from sightline.clients.analytics.privacy import Cleaner
 from sightline.clients.analytics.privacy_video import clean_frame
-from sightline.clients.analytics.rule_events import event_of
+from sightline.clients.analytics.rule_events import FrameMark, event_of
 from sightline.clients.analytics.rule_set import RuleSet, Told
 from sightline.clients.analytics.scene import Scene, TrackedObject
 from sightline.clients.analytics.settings import Analytics
 from sightline.clients.analytics.stages import Answer, Ask, Stages, label_of
 from sightline.clients.analytics.tracking import Followed, ObjectTracker
 from sightline.clients.events.event import Event
-from sightline.clients.streams.results import ObjectInfo, StreamFrame, StreamResult
+from sightline.clients.streams.results import ObjectInfo, StreamResult
 from sightline.redact import redact
 from sightline.results import Embedding
 
@@ -87,7 +87,8 @@ class CameraAnalytics:
         self._stages = Stages(settings, ask)
         self._rules = RuleSet(settings.rules)
         self._cleaner = None if settings.privacy is None else Cleaner(settings.privacy)
-        self._newest: StreamFrame | None = None
+        self._newest: FrameMark | None = None
+        self._over: set[int] = set()  # objects that ended, of which the rules have not been told
         self._unix_seconds = 0.0
         self._live: dict[int, TrackedObject] = {}
         self._waiting: deque[Event] = deque()
@@ -175,23 +176,27 @@ class CameraAnalytics:
         if before is not None and source.order <= before.order:
             return result  # looked at before, or overtaken
         at = self._clock.frame(source)
-        self._newest, self._unix_seconds = source, source.captured_unix
-        ended: frozenset[int] = frozenset()
+        self._newest, self._unix_seconds = FrameMark.of(source), source.captured_unix
         if before is not None and source.epoch != before.epoch:
-            ended = self._tracker.restart()
+            self._ended(self._tracker.restart())
         found = self._tracker.update(result.detections, source.frame.width, source.frame.height, at)
         objects = [one for one in found.objects if one is not None]
         self._live |= {one.id: one for one in objects}
         for answer in self._stages.take(at):
             self._take_in(answer, source.decoded_at)
-        self._ended(ended | found.ended)
+        self._ended(found.ended)
         if self._identities is not None and self._settings.identity is not None:
             self._identities.seen(self.name, [one.id for one in objects], source.decoded_at)
         self._stages.ask(source.frame, objects, at)
         aspect = source.frame.height / source.frame.width
-        scene = Scene(at, source.captured_unix, aspect, objects, ended | found.ended)
-        events = self._events(self._rules.observe(scene), None)
+        events = self._told(Scene(at, source.captured_unix, aspect, objects), None)
         return replace(result, objects=_infos(found), events=events, counts=self._rules.counts())
+
+    def _told(self, scene: Scene, idle_unix_seconds: float | None) -> tuple[Event, ...]:
+        """What the rules say about a scene."""
+        told = self._rules.observe(replace(scene, ended=frozenset(self._over)))
+        self._over.clear()
+        return self._events(told, idle_unix_seconds)
 
     def _take_in(self, answer: Answer, now: float) -> None:
         found = self._live.get(answer.track)
@@ -220,6 +225,7 @@ class CameraAnalytics:
     def _ended(self, tracks: frozenset[int]) -> None:
         if not tracks:
             return
+        self._over |= tracks
         for track in tracks:
             self._live.pop(track, None)
         self._stages.forget(tracks)
@@ -229,10 +235,8 @@ class CameraAnalytics:
     def _passed(self, at: float, unix_seconds: float) -> tuple[Event, ...]:
         for answer in self._stages.take(at):
             self._take_in(answer, self._now())
-        ended = self._tracker.expire(at)
-        self._ended(ended)
-        told = self._rules.observe(Scene(at, unix_seconds, ended=ended, has_frame=False))
-        return self._events(told, unix_seconds)
+        self._ended(self._tracker.expire(at))
+        return self._told(Scene(at, unix_seconds, has_frame=False), unix_seconds)
 
     def _events(self, told: Told, idle_unix_seconds: float | None) -> tuple[Event, ...]:
         return tuple(

@@ -18,7 +18,7 @@ class CameraClock:
         self.at = 0.0
         self._started = monotonic_seconds
         self._frame_at = 0.0
-        self._last: StreamFrame | None = None
+        self._last: tuple[int, float, float] | None = None  # not the frame, whose picture others wait for
 
     def frame(self, frame: StreamFrame) -> float:
         """The time of the next frame."""
@@ -26,7 +26,7 @@ class CameraClock:
             self._frame_at = self.at
         else:
             self._frame_at += _step(self._last, frame)
-        self._last = frame
+        self._last = frame.epoch, frame.pts_seconds, frame.decoded_at
         self.at = max(self.at, self._frame_at)
         return self.at
 
@@ -35,13 +35,14 @@ class CameraClock:
         if self._last is None:
             self.at = max(self.at, monotonic_seconds - self._started)
             return self.at, math.inf
-        waited = max(0.0, monotonic_seconds - self._last.decoded_at)
+        waited = max(0.0, monotonic_seconds - self._last[2])
         self.at = max(self.at, self._frame_at + waited)
         return self.at, waited
 
 
-def _step(last: StreamFrame, frame: StreamFrame) -> float:
-    step = frame.pts_seconds - last.pts_seconds
-    if frame.epoch == last.epoch and 0.0 <= step <= LARGEST_STEP_SECONDS:
+def _step(last: tuple[int, float, float], frame: StreamFrame) -> float:
+    epoch, pts_seconds, decoded_at = last
+    step = frame.pts_seconds - pts_seconds
+    if frame.epoch == epoch and 0.0 <= step <= LARGEST_STEP_SECONDS:
         return step
-    return max(0.0, frame.decoded_at - last.decoded_at)
+    return max(0.0, frame.decoded_at - decoded_at)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 MAX_IDENTITIES = 4096
 NEW_PART = 0.1  # of a new embedding in the mean
-HOLD_SECONDS = 60.0  # after which a track that nobody has released or seen holds its identity no more
 Vector = NDArray[np.float32]
 
 
@@ -30,7 +29,7 @@ class _Identity:
     name: str
     row: int
     seen_at: float
-    holders: dict[str, tuple[int, float]] = field(default_factory=dict)  # camera: track, when it was seen
+    holders: dict[str, int] = field(default_factory=dict)  # camera: track
 
 
 @dataclass(eq=False)
@@ -87,35 +86,32 @@ class Identities:
                 if float(gallery.vectors[identity.row] @ vector) >= min_cosine:
                     _move(gallery, identity, vector)
             else:
-                identity = self._find(gallery, camera, vector, min_cosine, now) or self._new(
+                identity = self._find(gallery, camera, vector, min_cosine) or self._new(
                     gallery, vector, label, now
                 )
                 _move(gallery, identity, vector)
                 self._tracks[camera, track] = gallery, identity
             identity.seen_at = now
-            identity.holders[camera] = track, now
+            identity.holders[camera] = track
             return identity.name
 
     def seen(self, camera: str, tracks: list[int], now: float) -> None:
-        """These tracks of a camera are still there, so that their identities are not given to others of it."""
+        """These tracks of a camera are still there, so that their identities are not forgotten."""
         with self._lock:
             for track in tracks:
                 held = self._tracks.get((camera, track))
                 if held is not None:
                     held[1].seen_at = now
-                    held[1].holders[camera] = track, now
 
     def release(self, camera: str, tracks: frozenset[int] | set[int]) -> None:
         """These tracks of a camera have ended; another one may take their identities."""
         with self._lock:
             for track in tracks:
                 held = self._tracks.pop((camera, track), None)
-                if held is not None and held[1].holders.get(camera, (0, 0.0))[0] == track:
+                if held is not None and held[1].holders.get(camera) == track:
                     del held[1].holders[camera]
 
-    def _find(
-        self, gallery: _Gallery, camera: str, vector: Vector, min_cosine: float, now: float
-    ) -> _Identity | None:
+    def _find(self, gallery: _Gallery, camera: str, vector: Vector, min_cosine: float) -> _Identity | None:
         if not gallery.rows:
             return None
         cosines = gallery.vectors[: len(gallery.rows)] @ vector
@@ -124,8 +120,7 @@ class Identities:
             identity = gallery.rows[row]
             if cosines[row] < min_cosine:
                 return None
-            holder = identity.holders.get(camera)
-            if holder is None or now - holder[1] > HOLD_SECONDS:
+            if camera not in identity.holders:
                 return identity
         return None
 

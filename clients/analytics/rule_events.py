@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sightline.clients.analytics.scene import Happening, TrackedObject
@@ -11,11 +12,33 @@ from sightline.clients.events.event import TYPE_PREFIX, Event, utc_text
 from sightline.clients.streams.results import StreamFrame
 
 
+@dataclass(frozen=True)
+class FrameMark:
+    """What events say of a frame; it does not hold its picture."""
+
+    epoch: int
+    number: int
+    width: int
+    height: int
+    captured_unix: float
+
+    @classmethod
+    def of(cls, frame: StreamFrame) -> FrameMark:
+        """The mark of a frame."""
+        picture = frame.frame
+        return cls(frame.epoch, frame.number, picture.width, picture.height, frame.captured_unix)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """As StreamFrame's."""
+        return self.epoch, self.number
+
+
 def event_of(
     camera: str,
     rule: Rule,
     happening: Happening,
-    frame: StreamFrame | None,
+    frame: FrameMark | None,
     *,
     idle_unix_seconds: float | None = None,
     may_keep_clip: bool = True,
@@ -32,7 +55,7 @@ def event_of(
     data |= {} if about is None else _about(about)
     data |= happening.data
     if frame is not None:
-        data |= {"width": frame.frame.width, "height": frame.frame.height}
+        data |= {"width": frame.width, "height": frame.height}
     if idle_unix_seconds is None:
         data["keep"] = _keep(rule, may_keep_clip)
         unix_seconds = 0.0 if frame is None else frame.captured_unix

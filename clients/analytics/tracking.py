@@ -26,7 +26,8 @@ LONGEST_INTERVAL = 3.0  # of the ones before
 LEAST_LOST_FRAMES = 2.5
 VOTE_MEMORY = 0.9
 SPEED_SECONDS = 1.0
-LEAST_SPEED_SECONDS = 0.4
+LEAST_SPEED_SECONDS = 0.8
+LEAST_SPEED_SAMPLES = 3
 SPEED_SAMPLES = 12
 EXACT_ANCHOR = 1e-6  # keeps what touches the picture's right and lower edge inside a zone that ends there
 
@@ -251,9 +252,9 @@ def _speed(places: deque[tuple[float, float, float]], at: float, x: float, y: fl
         places.append((at, x, y))
     else:
         places[-1] = (at, x, y)
-    while at - places[0][0] > SPEED_SECONDS:
+    while at - places[0][0] > SPEED_SECONDS and len(places) > LEAST_SPEED_SAMPLES:
         places.popleft()
-    if len(places) < 3 or at - places[0][0] < LEAST_SPEED_SECONDS:
+    if len(places) < LEAST_SPEED_SAMPLES or at - places[0][0] < LEAST_SPEED_SECONDS:
         return None
     count = len(places)
     t_sum = x_sum = y_sum = tt_sum = tx_sum = ty_sum = 0.0

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sightline.clients._shm import PREFIX
 from sightline.clients.events.event import Event
 from sightline.clients.streams import Recording, Source, Watch
 from sightline.clients.streams.results import EventSink, StreamResult
@@ -259,7 +260,8 @@ def test_changes_leave_no_threads_files_or_memory_behind(video: Path, client: Br
 
     def held() -> tuple[int, int, int]:
         gc.collect()
-        return threading.active_count(), len(os.listdir("/proc/self/fd")), len(os.listdir("/dev/shm"))
+        ours = [name for name in os.listdir("/dev/shm") if name.startswith(f"{PREFIX}{os.getpid()}-")]
+        return threading.active_count(), len(os.listdir("/proc/self/fd")), len(ours)
 
     with Watch([Source("stays", str(video), loop=True)], client, videos=[Notebook()]) as watch:
 
@@ -310,3 +312,21 @@ def test_the_recording_makes_room_for_cameras_that_come(
     assert {p.shape for p in pictures} == {(180, 320, 3)}
     assert pictures[-1][:90, 160:].max() > 100, "the second camera's tile"
     assert recording.sheet.exists()
+
+
+def test_a_video_sink_that_breaks_takes_nothing_with_it(video: Path, client: BrightObjectClient) -> None:
+    class Broken(Notebook):
+        def on_packet(self, camera: int, epoch: int, packet: Any) -> None:
+            raise ValueError("no")
+
+    notes, notices = Notebook(), []
+    with Watch(
+        [Source("door", str(video))], client, videos=[Broken(), notes], notice=notices.append
+    ) as watch:
+        watch.wait(30)
+        summary = watch.stop()
+    assert adds_up(summary)
+    assert (summary.cameras[0].connections, summary.received) == (1, 60)
+    assert summary.output_errors == {"Broken": 60}
+    assert len(notices) == 1
+    assert notes.of(0).count("packet") == 60

@@ -25,7 +25,7 @@ _Job = Union["Camera", Callable[[], None], None]
 
 
 class Delivery:
-    """Hands results and events on. Everything but `answers_of`, `do`, `emit`, `stop` and `output_errors` is its own thread's.
+    """Hands results and events on. What has no underscore may be called on any thread.
 
     cameras: gives the cameras of now, whose analysts are told of the passing of time.
     notice: is told, once for each output, that it cannot be written.
@@ -45,6 +45,7 @@ class Delivery:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="watch-results", daemon=True)
         self._next_idle = 0.0
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Begin."""
@@ -75,7 +76,7 @@ class Delivery:
             try:
                 sink.close()
             except Exception as error:  # the other outputs are finished all the same
-                self._failed(type(sink).__name__, error)
+                self.failed(type(sink).__name__, error)
 
     def _run(self) -> None:
         self._next_idle = time.monotonic() + IDLE_SECONDS
@@ -98,7 +99,7 @@ class Delivery:
         try:
             job()
         except Exception as error:  # an analyst that does not close
-            self._failed(ANALYTICS, error)
+            self.failed(ANALYTICS, error)
 
     def _take_answers(self, camera: Camera) -> None:
         while (entry := camera.lane.ready()) is not None:
@@ -129,7 +130,7 @@ class Delivery:
             try:
                 sink.write(shown)
             except Exception as error:  # a broken output must not stop the cameras
-                self._failed(type(sink).__name__, error)
+                self.failed(type(sink).__name__, error)
 
     def _observed(self, camera: Camera, result: StreamResult) -> StreamResult | None:
         """The analyst's result; None where nothing may be shown, and so where the analyst breaks."""
@@ -138,7 +139,7 @@ class Delivery:
         try:
             return camera.analyst.observe(result)
         except Exception as error:
-            self._failed(f"{ANALYTICS} of {camera.source.name}", error)
+            self.failed(f"{ANALYTICS} of {camera.source.name}", error)
             return None
 
     def _idle(self) -> None:
@@ -150,7 +151,7 @@ class Delivery:
             try:
                 events = camera.analyst.idle(time.time())
             except Exception as error:
-                self._failed(f"{ANALYTICS} of {camera.source.name}", error)
+                self.failed(f"{ANALYTICS} of {camera.source.name}", error)
                 continue
             for event in events:
                 self._emit(event)
@@ -160,12 +161,14 @@ class Delivery:
             try:
                 sink.emit(event)
             except Exception as error:
-                self._failed(type(sink).__name__, error)
+                self.failed(type(sink).__name__, error)
 
-    def _failed(self, name: str, error: Exception) -> None:
-        self.output_errors[name] += 1
-        if self.output_errors[name] > 1:
-            return
+    def failed(self, name: str, error: Exception) -> None:
+        """An output broke; on any thread. The first time it is told."""
+        with self._lock:
+            self.output_errors[name] += 1
+            if self.output_errors[name] > 1:
+                return
         known = isinstance(error, (OutputError, OSError))
         text = str(error) if known else f"{type(error).__name__}: {error}"
         failing = "fails, and what it fails on is not shown"

@@ -17,6 +17,7 @@ from sightline.clients.events.event import Event
 from sightline.clients.streams.counters import DropReason
 from sightline.clients.streams.decoder import Decoder
 from sightline.clients.streams.device import grabbed, opened_device
+from sightline.clients.streams.fan import VideoFan
 from sightline.clients.streams.folder import images_of, picture_of
 from sightline.clients.streams.lane import Lane
 from sightline.clients.streams.life import CameraLife, Trouble
@@ -31,7 +32,7 @@ from sightline.clients.streams.opening import (
 )
 from sightline.clients.streams.pictures import NewFrame, frame_from_picture, plain_frame
 from sightline.clients.streams.reconnect import HostPacer, LinkState, Reconnect
-from sightline.clients.streams.results import Packet, StreamFrame, VideoFormat, VideoSink
+from sightline.clients.streams.results import Packet, StreamFrame, VideoFormat
 from sightline.clients.streams.schedule import Picker
 from sightline.clients.streams.timeline import Timeline, TimestampJump
 from sightline.errors import StreamAuthError, StreamError
@@ -61,7 +62,7 @@ class CameraReader(threading.Thread):
         source: Source,
         lane: Lane,
         *,
-        videos: Sequence[VideoSink] = (),
+        videos: VideoFan | None = None,
         pacer: HostPacer | None = None,
         new_frame: NewFrame = plain_frame,
         every: int = 1,
@@ -80,7 +81,7 @@ class CameraReader(threading.Thread):
         self._number = number
         self._lane = lane
         self._counters = lane.counters
-        self._videos = tuple(videos)
+        self._videos = videos or VideoFan((), lambda name, error: None)
         self._pacer = pacer or HostPacer()
         self._new_frame = new_frame
         self._picker = Picker(source.rate, every)
@@ -134,8 +135,7 @@ class CameraReader(threading.Thread):
                 if not self._is_over:
                     self._broke(error)
             finally:
-                for video in self._videos:
-                    video.on_disconnected(self._number)
+                self._videos.on_disconnected(self._number)
             while self.link.state is LinkState.ENDED and not self._is_over:
                 self._pause(BEAT_SECONDS)
         self.link.stop()
@@ -253,8 +253,7 @@ class CameraReader(threading.Thread):
     def _hand_packet_on(self, packet: Any, pts: float, dts: float) -> None:
         if self._videos:
             compressed = Packet(bytes(packet), bool(packet.is_keyframe), pts, dts)
-            for video in self._videos:
-                video.on_packet(self._number, self.epoch, compressed)
+            self._videos.on_packet(self._number, self.epoch, compressed)
 
     def _new_epoch(self, stream: VideoStream) -> Timeline:
         context = stream.codec_context
@@ -271,8 +270,7 @@ class CameraReader(threading.Thread):
         self.epoch = max(time.time_ns() // 1_000_000, self.epoch + 1)
         self._format = video
         self._picker.restart()
-        for sink in self._videos:
-            sink.on_connected(self._number, self.epoch, video)
+        self._videos.on_connected(self._number, self.epoch, video)
 
     def _hand_on_all(self, pictures: Sequence[VideoFrame], timeline: Timeline, number: int) -> int:
         for picture in pictures:
@@ -307,8 +305,7 @@ class CameraReader(threading.Thread):
             time.time(),
             frame_from_picture(picture, self._new_frame),
         )
-        for video in self._videos:
-            video.on_frame(frame)
+        self._videos.on_frame(frame)
         self._lane.admit(frame)
 
     def _is_waiting_over(self) -> bool:

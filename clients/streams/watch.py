@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sightline.clients.streams.camera import Camera
 from sightline.clients.streams.counters import Histogram
 from sightline.clients.streams.delivery import Delivery
+from sightline.clients.streams.fan import VideoFan
 from sightline.clients.streams.flow import FlowLimit
 from sightline.clients.streams.gate import ServerGate
 from sightline.clients.streams.lane import Lane, Submitter
@@ -68,7 +69,6 @@ class Watch:
         self.model = model
         self._client = client
         self._page = page
-        self._videos: list[VideoSink] = [*videos, *([page] if page else [])]
         self._analysts = analysts
         self._max_in_flight = max_in_flight
         self._transport = transport
@@ -87,6 +87,7 @@ class Watch:
         self._summary: Summary | None = None
         self._lock, self._stop_lock = threading.RLock(), threading.Lock()
         self._delivery = Delivery([*sinks, *([page] if page else [])], self._present, notice)
+        self._videos = VideoFan([*videos, *([page] if page else [])], self._delivery.failed)
         self._supervisor = Supervisor(
             self._present,
             lambda: tuple(self._leaving),
@@ -301,8 +302,7 @@ class Watch:
 
     def _begin(self, camera: Camera) -> None:
         camera.started_at = time.monotonic()
-        for video in self._videos:
-            video.on_added(camera.number, camera.source.name)
+        self._videos.on_added(camera.number, camera.source.name)
         camera.reader.start()
 
     def _share_out(self) -> None:
@@ -336,8 +336,7 @@ class Watch:
             _exchange(camera, None)
             return
         self._delivery.do(lambda: _exchange(camera, None))
-        for video in self._videos:
-            video.on_removed(camera.number)
+        self._videos.on_removed(camera.number)
 
     def _summarize(self, seconds: float) -> Summary:
         now, total = time.monotonic(), Histogram()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,7 +54,7 @@ def bench_streams(
         "perf_output"
     ),
     rounds: Annotated[int, typer.Option(min=1, max=50, help="Turns of each way.")] = 3,
-    seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of a turn.")] = 4.0,
+    seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of a turn.")] = 3.0,
     minutes: Annotated[
         float, typer.Option(min=0.1, max=600, help="Length of the run at 80 % of the cameras.")
     ] = 1.0,
@@ -75,7 +75,8 @@ def run_streams(plan: Plan, output: Path, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="sightline-streams-") as folder:
         for section in plan.sections:
             with console.status(section) as status:
-                found = _measure(section, plan, Path(folder), lambda text, s=status: s.update(text))  # type: ignore[misc]
+                known = content.get("network", {}).get("cameras", []) if "network" in plan.sections else []
+                found = _measure(section, plan, Path(folder), known, lambda text, s=status: s.update(text))  # type: ignore[misc]
             content[section] = {
                 "when": content["when"],
                 "short": plan == replace(SHORT, sections=plan.sections),
@@ -106,7 +107,11 @@ def _before(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _measure(section: str, plan: Plan, folder: Path, progress: Progress) -> dict[str, Any]:
+def _measure(
+    section: str, plan: Plan, folder: Path, known: Sequence[Mapping[str, Any]], progress: Progress
+) -> dict[str, Any]:
+    """One section. known: cameras that were found in this run already."""
+
     def decoding() -> dict[str, Any]:
         from sightline.perf.streams.decoding import measure_decoding
 
@@ -120,7 +125,8 @@ def _measure(section: str, plan: Plan, folder: Path, progress: Progress) -> dict
     def ultralytics() -> dict[str, Any]:
         from sightline.perf.streams.peers import measure_ultralytics
 
-        return measure_ultralytics(plan, folder, progress)
+        ours = {int(row["rate"]): int(row["cameras"]) for row in known}
+        return measure_ultralytics(plan, folder, progress, ours)
 
     def memory() -> dict[str, Any]:
         from sightline.perf.streams.memory import measure_memory

@@ -65,11 +65,7 @@ def _compare(
             "OpenCV loop": opened.enter_context(
                 Worker("opencv", sources=sources, decoder_threads=1, **frame)
             ),
-            "OpenCV loop, its own decoder threads": opened.enter_context(
-                Worker("opencv", sources=sources, **frame)
-            ),
         }
         warm_up = 1.0 if by == "rate" else 2.0
         turns = in_turns(workers, plan.rounds, plan.seconds, progress, case, warm_up)
-    goals = {**GOALS, "OpenCV loop, its own decoder threads": GOALS["OpenCV loop"]}
-    return Comparison(case, turns, goals, by)
+    return Comparison(case, turns, GOALS, by)

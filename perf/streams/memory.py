@@ -83,7 +83,9 @@ def change_sources(urls: Sequence[str], address: str, changes: int) -> dict[str,
     from sightline.clients import Client
     from sightline.clients.streams.names import Source
     from sightline.clients.streams.watch import Watch
+    from sightline.perf.streams.ours import as_if_on_many_hosts
 
+    as_if_on_many_hosts()
     with Client(address) as client:
         sources = [Source(f"camera-{i}", url) for i, url in enumerate(urls)]
         watch = Watch(sources, client, model=MODEL)

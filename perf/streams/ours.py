@@ -25,6 +25,11 @@ from sightline.perf.streams.ways import OBJECTS
 _KEPT = 200_000
 
 
+def as_if_on_many_hosts() -> None:
+    """All simulated cameras are on one host; those of a real site are not, and need not wait for each other's turn."""
+    watch_module.HostPacer = functools.partial(HostPacer, 0.02, MAX_SOURCES)  # type: ignore[misc, assignment]
+
+
 class AgeSink:
     """Keeps when each tracked result came: (arrival, age) in monotonic seconds."""
 
@@ -77,8 +82,7 @@ class OurEngine:
     def start(self) -> None:
         self._opened = ExitStack()
         self._sink = AgeSink()
-        # All simulated cameras are on one host; those of a real site are not, and need not wait for each other's turn.
-        watch_module.HostPacer = functools.partial(HostPacer, 0.02, MAX_SOURCES)  # type: ignore[misc, assignment]
+        as_if_on_many_hosts()
         self._watch = Watch(
             self._sources, self._client(), model=self._model, sinks=[self._sink], analysts=_analyst
         )

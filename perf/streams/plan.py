@@ -17,7 +17,7 @@ class Plan:
 
     sections: tuple[str, ...] = SECTIONS
     rounds: int = 3
-    seconds: float = 4.0
+    seconds: float = 3.0
     minutes: float = 1.0
     clip_seconds: float = 8.0
     rtsp_cameras: int = 6

@@ -32,7 +32,7 @@ LOAD_SHARE = 0.8
 SLACK_MS = 33.0
 SPREAD_GOAL = 1.5
 MAX_CAMERAS = 200
-_PROBE_SECONDS = 6.0
+_PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def sustained(worker: Worker, count: int, rate: int, progress: Progress, who: st
     """Whether nearly all frames of so many cameras are answered; ends the worker."""
     progress(f"{who}: {count} cameras at {rate} a second")
     with worker:
-        turn = worker.turn(_PROBE_SECONDS, warm_up=3.0 + count * 0.05)
+        turn = worker.turn(_PROBE_SECONDS, warm_up=2.0 + count * 0.02)
     return turn.frames_per_second >= SUSTAINED_SHARE * rate * count
 
 
@@ -174,7 +174,7 @@ def most_cameras(carries: Callable[[int], bool], guess: int, limit: int = MAX_CA
             if low == limit:
                 break
         else:
-            at = (low + high) // 2 if low else max(1, round(high * 0.75))
+            at = (low + high) // 2 if low else max(1, min(high - 1, round(high * 0.75)))
     return low
 
 

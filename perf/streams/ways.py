@@ -75,7 +75,7 @@ class BareDecoding(_Threads):
 class OpenCvLoop(_Threads):
     """What people write: a VideoCapture a thread, cv2 for the letterbox, the same answers, the same tracker.
 
-    decoder_threads: of each capture; None leaves OpenCV its own choice.
+    decoder_threads: of each capture; None leaves OpenCV its own choice, which was slower with a capture a core.
     """
 
     def __init__(

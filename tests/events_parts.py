@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -95,13 +94,11 @@ class Server:
         self._process.kill()
         self._process.wait()
 
-    def freeze(self) -> None:
+    def stop(self) -> None:
+        """As an administrator does: what it keeps is on the disk."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self._process.terminate()
+        self._process.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -124,18 +121,16 @@ def valkey(folder: Path, *options: str) -> Iterator[Server]:
 
 @contextmanager
 def mosquitto(folder: Path, *lines: str) -> Iterator[Server]:
-    """An MQTT broker that remembers sessions over a kill."""
+    """An MQTT broker that remembers sessions over a stop."""
     binary = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
     if not Path(binary).is_file():
         pytest.skip("mosquitto is not installed: apt-get install mosquitto")
     own = port()
     settings = folder / "mosquitto.conf"
     text = [
-        f"listener {own} 127.0.0.1",
-        "allow_anonymous true",
-        f"user {os.environ.get('USER', 'root')}",
-        *lines,
-    ]
+        f"listener {own} 127.0.0.1", "allow_anonymous true", "user root", "persistence true",
+        f"persistence_location {folder}/", *lines,
+    ]  # fmt: skip
     settings.write_text("\n".join(text) + "\n")
     server = Server([binary, "-c", str(settings)], own, folder / "mosquitto.log")
     try:
@@ -173,6 +168,7 @@ class Receiver:
         self.headers: list[dict[str, str]] = []
         self.answer: Callable[[bytes], int] = lambda body: 204
         self.extra: dict[str, str] = {}
+        self._open: list[socket.socket] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -196,6 +192,10 @@ class Receiver:
         class Quiet(ThreadingHTTPServer):
             daemon_threads = True
 
+            def process_request(self, request: Any, address: Any) -> None:
+                outer._open.append(request)
+                super().process_request(request, address)
+
             def handle_error(self, *_: Any) -> None:
                 pass
 
@@ -212,6 +212,9 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for one in self._open:  # connections that are kept open
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
 
 @contextmanager
@@ -225,7 +228,7 @@ def receiver(**values: Any) -> Iterator[Receiver]:
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of this size, mounted; None of it stays. Skips nothing: who may not mount gets a limit on files."""
+    """A file system of this size; who may not mount one gets a limit on the size of files instead."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
     if os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0:

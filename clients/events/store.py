@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The events that the page shows: a SQLite file that answers quickly with a million of them.
 
-One thread writes; any thread asks, each time with a connection of its own. Counts are kept by the minute as events
-come, so that a chart of a month reads thousands of rows and not millions.
+One thread writes; any thread asks, each time with a connection of its own. Counts are kept by minute, hour and day as
+events come, so that a chart of a month reads thousands of rows and not millions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,28 +29,31 @@ MAX_LIMIT = 1000
 MAX_TEXTS = 256  # of one filter
 TRIM_SECONDS = 60.0
 _TRIM_ROWS = 2000
+_TRIM_AT_ONCE = 40_000  # events; the rest goes the next time, for nothing is appended meanwhile
 _SLOTS = ((1.0, 60), (6.0, 300), (48.0, 3600), (float("inf"), 86_400))  # up to so many hours: seconds
+_COUNTED = (86_400, 3600, 60)  # seconds of the slots that are kept; those of 300 are made of the last
+_FEW_ROWS = 2000
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
     position INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, id TEXT NOT NULL, unix REAL NOT NULL,
     type TEXT NOT NULL, camera TEXT NOT NULL, rule TEXT NOT NULL, label TEXT NOT NULL, body TEXT NOT NULL,
     UNIQUE (source, id));
-CREATE INDEX IF NOT EXISTS by_time ON events (unix);
-CREATE INDEX IF NOT EXISTS by_camera ON events (camera, unix);
+CREATE INDEX IF NOT EXISTS by_time ON events (unix, camera, type, rule, label);
+CREATE INDEX IF NOT EXISTS by_camera ON events (camera, unix, type, rule, label);
 CREATE INDEX IF NOT EXISTS by_type ON events (type, unix);
 CREATE INDEX IF NOT EXISTS by_rule ON events (rule, unix);
 CREATE INDEX IF NOT EXISTS by_label ON events (label, unix);
 CREATE TABLE IF NOT EXISTS counts (
-    camera TEXT NOT NULL, minute INTEGER NOT NULL, rule TEXT NOT NULL, type TEXT NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (camera, minute, rule, type)) WITHOUT ROWID;
+    seconds INTEGER NOT NULL, start INTEGER NOT NULL, camera TEXT NOT NULL, rule TEXT NOT NULL, type TEXT NOT NULL,
+    count INTEGER NOT NULL, PRIMARY KEY (seconds, start, camera, rule, type)) WITHOUT ROWID;
 """
 _INSERT = (
     "INSERT INTO events (source, id, unix, type, camera, rule, label, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (source, id) DO NOTHING"
 )
 _COUNT = (
-    "INSERT INTO counts VALUES (?, ?, ?, ?, 1) "
-    "ON CONFLICT (camera, minute, rule, type) DO UPDATE SET count = count + 1"
+    "INSERT INTO counts VALUES (?, ?, ?, ?, ?, 1) "
+    "ON CONFLICT (seconds, start, camera, rule, type) DO UPDATE SET count = count + 1"
 )
 
 
@@ -114,18 +117,17 @@ class EventStore:
         camera: its name; empty: of all. Slots have 1 minute up to 1 hour, 5 minutes up to 6, 1 hour up to 48, else a day.
         """
         seconds = next(seconds for most, seconds in _SLOTS if hours <= most)
-        first = (self._now() - hours * 3600) // seconds * seconds / 60
-        where, values = ("camera = ? AND ", (camera,)) if camera else ("", ())
+        kept = next(one for one in _COUNTED if seconds % one == 0)
+        first = (self._now() - hours * 3600) // seconds * seconds
+        where, values = (" AND camera = ?", (camera,)) if camera else ("", ())
         with self._reading() as connection:
             rows = connection.execute(
-                f"SELECT minute * 60 / {seconds} AS slot, camera, rule, type, sum(count) FROM counts "
-                f"WHERE {where}minute >= ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-                (*values, first),
+                f"SELECT start / {seconds} * {seconds} AS slot, camera, rule, type, sum(count) FROM counts "
+                f"WHERE seconds = ? AND start >= ?{where} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+                (kept, first, *values),
             ).fetchall()
         names = ("camera", "rule", "type", "count")
-        return [
-            {"start": utc_text(row[0] * seconds), **dict(zip(names, row[1:], strict=True))} for row in rows
-        ]
+        return [{"start": utc_text(row[0]), **dict(zip(names, row[1:], strict=True))} for row in rows]
 
     def trim(self) -> int:
         """Remove what is too old or too much; how many events went. Raises OutputError."""
@@ -133,11 +135,11 @@ class EventStore:
         oldest = self._now() - self._max_days * 86_400
         try:
             with self._lock:
-                removed += self._remove("unix < ?", oldest)
+                removed += self._remove("unix < ?", oldest, most=_TRIM_AT_ONCE)
                 with self._writer:
-                    self._writer.execute("DELETE FROM counts WHERE minute < ?", (oldest // 60,))
-                while self._used_bytes() > self._max_bytes:
-                    gone = self._remove("TRUE", None, once=True)
+                    self._writer.execute("DELETE FROM counts WHERE start < ?", (oldest,))
+                while self._used_bytes() > self._max_bytes and removed < _TRIM_AT_ONCE:
+                    gone = self._remove("TRUE", None, most=_TRIM_ROWS)
                     removed += gone
                     if gone == 0:
                         break
@@ -194,14 +196,16 @@ class EventStore:
         row = (event.source, event.id, unix, event.type, event.camera, rule, label, json_text(event))
         cursor = self._writer.execute(_INSERT, row)
         if cursor.rowcount:
-            self._writer.execute(_COUNT, (event.camera, int(unix // 60), rule, event.type))
-            return int(cursor.lastrowid or 0)
+            position = int(cursor.lastrowid or 0)
+            slots = [(seconds, int(unix // seconds) * seconds) for seconds in _COUNTED]
+            self._writer.executemany(_COUNT, [(*slot, event.camera, rule, event.type) for slot in slots])
+            return position
         found = self._writer.execute(
             "SELECT position FROM events WHERE source = ? AND id = ?", (event.source, event.id)
         )
         return int(found.fetchone()[0])
 
-    def _remove(self, where: str, value: float | None, *, once: bool = False) -> int:
+    def _remove(self, where: str, value: float | None, *, most: int) -> int:
         total = 0
         while True:
             with self._writer:
@@ -211,7 +215,7 @@ class EventStore:
                     () if value is None else (value,),
                 ).rowcount
             total += done
-            if once or done < _TRIM_ROWS:
+            if done < _TRIM_ROWS or total >= most:
                 return total
 
     def _used_bytes(self) -> int:
@@ -259,27 +263,52 @@ def unix_of(time_text: str, otherwise: float) -> float:
 
 
 def _query(connection: sqlite3.Connection, query: EventQuery, limit: int) -> tuple[str, list[Any]]:
-    """One search by index for each value of one filter, merged: SQLite by itself would sort all that fits."""
+    """One search by an index for each value of one filter, merged: SQLite by itself would sort all that fits."""
     filters = {
-        "rule": query.rules, "label": query.labels, "camera": query.cameras, "type": query.types,
+        "rule": query.rules, "label": query.labels, "type": query.types, "camera": query.cameras,
     }  # fmt: skip
+    given = {name: tuple(dict.fromkeys(texts)) for name, texts in filters.items() if texts}
+    first = _index_of(connection, given)
     conditions, values = _bounds(connection, query)
-    given = [(name, tuple(dict.fromkeys(texts))) for name, texts in filters.items() if texts]
-    for name, texts in given[1:]:
-        conditions.append(f"+{name} IN ({', '.join('?' * len(texts))})")
-        values += texts
+    for name, texts in given.items():
+        if name != first:
+            conditions.append(f"{name} IN ({', '.join('?' * len(texts))})")
+            values += texts
     parts, all_values = [], []
-    for name, text in [(given[0][0], text) for text in given[0][1]] if given else [("", "")]:
-        where = " AND ".join([f"{name} = ?", *conditions] if name else conditions or ["TRUE"])
+    for text in given[first] if first else ("",):
+        where = " AND ".join([f"{first} = ?", *conditions] if first else conditions or ["TRUE"])
         parts.append(
-            f"SELECT * FROM (SELECT position, unix, body FROM events WHERE {where} "
+            f"SELECT * FROM (SELECT position, unix FROM events INDEXED BY by_{first or 'time'} WHERE {where} "
             f"ORDER BY unix DESC, position DESC LIMIT {limit})"
         )
-        all_values += ([text] if name else []) + values
+        all_values += ([text] if first else []) + values
     return (
-        f"SELECT position, body FROM ({' UNION ALL '.join(parts)}) ORDER BY unix DESC, position DESC LIMIT {limit}",
+        f"SELECT position, body FROM (SELECT position AS found, unix AS at FROM ({' UNION ALL '.join(parts)}) "
+        f"ORDER BY unix DESC, position DESC LIMIT {limit}) JOIN events ON position = found ORDER BY at DESC, found DESC",
         all_values,
     )
+
+
+def _index_of(connection: sqlite3.Connection, given: Mapping[str, tuple[str, ...]]) -> str:
+    """The filter whose index is asked: one that fits few rows; else the camera's or, "", the time's, which hold all
+    that the other filters need.
+    """
+    if len(given) == 1:
+        return next(iter(given))
+    rows = {name: _rows(connection, name, texts) for name, texts in given.items()}
+    fewest = min(rows, key=rows.__getitem__, default="")
+    if fewest and rows[fewest] < _FEW_ROWS:
+        return fewest
+    return "camera" if "camera" in given else ""
+
+
+def _rows(connection: sqlite3.Connection, name: str, texts: Sequence[str]) -> int:
+    """How many rows have one of these values; counted up to _FEW_ROWS."""
+    marks = ", ".join("?" * len(texts))
+    statement = (
+        f"SELECT count(*) FROM (SELECT 1 FROM events INDEXED BY by_{name} WHERE {name} IN ({marks}) LIMIT ?)"
+    )
+    return int(connection.execute(statement, (*texts, _FEW_ROWS)).fetchone()[0])
 
 
 def _bounds(connection: sqlite3.Connection, query: EventQuery) -> tuple[list[str], list[Any]]:

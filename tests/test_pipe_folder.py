@@ -290,6 +290,12 @@ def test_chained_and_fanned_out_models(red: LocalServer, server: Any, folders: t
         assert found["box"] == box_of(7)
         answer = found.get("next", {"detections": []})
     assert results(out)["none.png.json"]["answers"][0]["detections"] == []
+    for labels, is_asked in (("other,red", True), ("other", False)):
+        (source / f"{is_asked}.png").write_bytes(image_of(7))
+        only = out.parent / f"only-{is_asked}"
+        run(settings_of(red, source, only, plan=Plan(("red",), (f"red:{labels}",))))
+        (found,) = results(only)[f"{is_asked}.png.json"]["answers"][0]["detections"]
+        assert ("next" in found) is is_asked
     (source / "b.png").write_bytes(image_of(7))
     street = out.parent / "street"
     run(settings_of(server, source, street, plan=Plan(("street_detect",), ("street_detect",))))

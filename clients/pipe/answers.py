@@ -18,9 +18,17 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
+class Step:
+    """One model of a chain. only: labels of the objects that it is asked about; empty: all."""
+
+    model: str
+    only: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Plan:
     """models: all are asked about the whole image. chain: one after the other about the crops of what the model before
-    found, beginning with the first of `models`."""
+    found, beginning with the first of `models`; `MODEL:LABEL,LABEL` only about objects of these labels."""
 
     models: tuple[str, ...]
     chain: tuple[str, ...] = ()
@@ -32,10 +40,22 @@ class Plan:
         if twice:
             raise BadInputError(f"{', '.join(twice)} is named twice for the same image")
 
+        if any(not step.model for step in self.steps):
+            raise BadInputError(f"chain is {self.chain}; each must be MODEL or MODEL:LABEL,LABEL")
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The chain, read."""
+        parts = (text.partition(":") for text in self.chain)
+        return tuple(
+            Step(model, frozenset(label.strip() for label in labels.split(",") if label.strip()))
+            for model, _, labels in parts
+        )
+
     @property
     def all_models(self) -> tuple[str, ...]:
         """Each once."""
-        return tuple(dict.fromkeys((*self.models, *self.chain)))
+        return tuple(dict.fromkeys((*self.models, *(step.model for step in self.steps))))
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,8 @@ class Answer:
     """What one model said of an image or of a crop. Boxes and masks are in the pixels of the whole image.
 
     version: of the model; 0 where it is not known. milliseconds: from sending to the answer. result: None where there is
-    an error. crop: (x1, y1, x2, y2) of the whole image that was sent. inner: the next model's answers, one an object.
+    an error. crop: (x1, y1, x2, y2) of the whole image that was sent. inner: the next model's answers, one an object; None
+    for one that it was not asked about.
     """
 
     model: str
@@ -52,9 +73,9 @@ class Answer:
     result: Result | None
     error: str = ""
     crop: Box | None = None
-    inner: tuple[Answer, ...] = field(default=(), repr=False)
+    inner: tuple[Answer | None, ...] = field(default=(), repr=False)
 
-    def with_inner(self, inner: tuple[Answer, ...]) -> Answer:
+    def with_inner(self, inner: tuple[Answer | None, ...]) -> Answer:
         """The same with the next model's answers."""
         return replace(self, inner=inner)
 
@@ -63,7 +84,11 @@ class Answer:
         match self.result:
             case Detections() as found:
                 keep = (found.scores >= score).tolist()
-                inner = tuple(one.above(score) for one, kept in zip(self.inner, keep, strict=False) if kept)
+                inner = tuple(
+                    None if one is None else one.above(score)
+                    for one, kept in zip(self.inner, keep, strict=False)
+                    if kept
+                )
                 return replace(self, result=found.above(score), inner=inner)
             case Classification() as classes:
                 return replace(self, result=classes.above(score))

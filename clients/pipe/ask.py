@@ -18,9 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sightline.clients._images import ImageLike
 from sightline.clients.client import Client
-from sightline.clients.pipe.answers import Answer, Plan, crops_of, placed, upright_pixels
+from sightline.clients.pipe.answers import Answer, Crop, Plan, Step, crops_of, placed, upright_pixels
 from sightline.clients.pipe.version import version_of
 from sightline.errors import BadInputError, InferenceError, ModelNotFoundError, ServerUnavailable
 from sightline.results import Detections, Result
@@ -124,29 +127,28 @@ class Asker:
 
     def _chained(self, answer: Answer, data: bytes) -> Answer:
         """The answer with those of the next models about the crops of its objects."""
-        if not isinstance(answer.result, Detections) or not len(answer.result):
+        if not _wanted(answer.result, self._plan.steps[0]):
             return answer
-        return self._deepened(answer, upright_pixels(data), self._plan.chain)
+        return self._deepened(answer, upright_pixels(data), self._plan.steps)
 
-    def _deepened(self, answer: Answer, pixels: ImageLike, chain: tuple[str, ...]) -> Answer:
-        if not chain or not isinstance(answer.result, Detections):
+    def _deepened(self, answer: Answer, pixels: NDArray[np.uint8], steps: tuple[Step, ...]) -> Answer:
+        if not steps or not isinstance(answer.result, Detections):
             return answer
-        model, *rest = chain
+        step, rest = steps[0], steps[1:]
+        wanted = _wanted(answer.result, step)
         crops = crops_of(pixels, answer.result)
-        inner: list[Answer] = []
-        for start in range(0, len(crops), CROPS_AT_A_TIME):
-            some = crops[start : start + CROPS_AT_A_TIME]
-            pending = [None if crop is None else self._submit(model, crop.pixels) for crop in some]
-            for crop, finish in zip(some, pending, strict=True):
-                if crop is None or finish is None:
-                    inner.append(Answer(model, 0, 0.0, None, error="the object has no pixels in the picture"))
-                    continue
-                try:
-                    found = placed(finish(), crop, pixels)
-                except BadInputError as error:
-                    found = Answer(model, 0, 0.0, None, error=str(error))
-                inner.append(self._deepened(found, pixels, tuple(rest)))
+        inner: list[Answer | None] = [None] * len(crops)
+        for start in range(0, len(wanted), CROPS_AT_A_TIME):
+            some = wanted[start : start + CROPS_AT_A_TIME]
+            pending = [
+                (index, crops[index], self._submitted_crop(step.model, crops[index])) for index in some
+            ]
+            for index, crop, finish in pending:
+                inner[index] = self._deepened(_placed_answer(step.model, crop, finish, pixels), pixels, rest)
         return answer.with_inner(tuple(inner))
+
+    def _submitted_crop(self, model: str, crop: Crop | None) -> Callable[[], Answer] | None:
+        return None if crop is None else self._submit(model, crop.pixels)
 
     def _submit(self, model: str, image: ImageLike) -> Callable[[], Answer]:
         """Send at once, or as soon as there is room; the function waits for the answer."""
@@ -235,6 +237,25 @@ class Asker:
             finally:
                 for _ in range(taken):
                     self._slots.release()
+
+
+def _wanted(result: Result | None, step: Step) -> list[int]:
+    """Indices of the objects that a model of the chain is asked about."""
+    if not isinstance(result, Detections):
+        return []
+    return [index for index, one in enumerate(result) if not step.only or one.label in step.only]
+
+
+def _placed_answer(
+    model: str, crop: Crop | None, finish: Callable[[], Answer] | None, pixels: NDArray[np.uint8]
+) -> Answer:
+    """What was said of a crop; one that cannot be used spoils its own answer only."""
+    if crop is None or finish is None:
+        return Answer(model, 0, 0.0, None, error="the object has no pixels in the picture")
+    try:
+        return placed(finish(), crop, pixels)
+    except BadInputError as error:
+        return Answer(model, 0, 0.0, None, error=str(error), crop=crop.box)
 
 
 @functools.cache

@@ -23,7 +23,8 @@ _PIPE_HELP = """Images from a polled folder or from Redis, results as JSON into 
 
     sightline pipe in/ out/ --once --format coco --coco-all out/all.json
 
-    sightline pipe in/ out/ --model street_detect --chain sign_classify     the next model sees crops of the objects
+    sightline pipe in/ out/ --model street_detect --chain sign_classify:stop_sign,yield_sign
+                                                           the next model sees crops of the objects, here of signs
 
     sightline pipe in/ out/ --model street_detect --also road_semantic      several models of the same image
 
@@ -66,7 +67,8 @@ _ALSO = Annotated[
 _CHAIN = Annotated[
     list[str],
     typer.Option(
-        metavar="MODEL", help="Ask this one about crops of what the model before found; can be repeated."
+        metavar="MODEL[:LABELS]",
+        help="Ask this one about crops of what the model before found, of all labels or these; can be repeated.",
     ),
 ]
 _SERVER = Annotated[str, typer.Option(help="Address of the server.")]

@@ -173,7 +173,8 @@ def _answer_value(answer: Answer) -> dict[str, Any]:
             values |= {"task": "detect" if answer.result.masks is None else "segment"}
             objects = answer.result.to_dicts()
             for index, inner in enumerate(answer.inner):
-                objects[index]["next"] = _answer_value(inner)
+                if inner is not None:
+                    objects[index]["next"] = _answer_value(inner)
             values["detections"] = objects
         case Classification():
             values |= {"task": "classify", "classes": answer.result.to_dicts()}
@@ -206,8 +207,9 @@ def _object_rows(
         }
         if one.mask is not None and found.size is not None:
             row["segmentation"] = _rle(one.mask, *found.size)
-        if answer.inner:
-            row["attributes"] = _attributes(answer.inner[index])
+        inner = answer.inner[index] if answer.inner else None
+        if inner is not None:
+            row["attributes"] = _attributes(inner)
         rows.append(row)
     return rows
 

@@ -253,17 +253,11 @@ def test_a_picture_that_cannot_be_cleaned_is_withheld_and_its_events_come_later(
     assert (event.type, event.id, event.data["keep"]) == (
         "sightline.zone.entered",
         f"gate:{EPOCH}:0:hall:zone.entered:1",
-        [],
+        ["clip"],
     )
     shown = analytics.observe(stream_result(stream_frame(1, 0.1), fine))
     assert shown is not None
     assert shown.events == ()
-
-
-def test_an_event_of_a_private_camera_asks_for_no_clip() -> None:
-    shown = private_camera().observe(stream_result(stream_frame(0, 0.0), (300, 100, 340, 150, "face")))
-    assert shown is not None
-    assert [event.data["keep"] for event in shown.events] == [["snapshot"]]
 
 
 @pytest.mark.parametrize("part", ["_rules", "_tracker", "_cleaner"])

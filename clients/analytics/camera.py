@@ -14,7 +14,7 @@ from sightline.clients.analytics.clock import CameraClock
 from sightline.clients.analytics.identities import Identities
 from sightline.clients.analytics.privacy import Cleaner
 from sightline.clients.analytics.privacy_video import clean_frame
-from sightline.clients.analytics.rule_events import FrameMark, event_of
+from sightline.clients.analytics.rule_events import FrameMark, event_of, without_picture
 from sightline.clients.analytics.rule_set import RuleSet, Told
 from sightline.clients.analytics.scene import Scene, TrackedObject
 from sightline.clients.analytics.settings import Analytics
@@ -240,14 +240,7 @@ class CameraAnalytics:
 
     def _events(self, told: Told, idle_unix_seconds: float | None) -> tuple[Event, ...]:
         return tuple(
-            event_of(
-                self.name,
-                rule,
-                happening,
-                self._newest,
-                idle_unix_seconds=idle_unix_seconds,
-                may_keep_clip=self._cleaner is None,
-            )
+            event_of(self.name, rule, happening, self._newest, idle_unix_seconds=idle_unix_seconds)
             for rule, happening in told
         )
 
@@ -273,8 +266,7 @@ class CameraAnalytics:
         self._last_failure = redact(f"{type(error).__name__}: {error}")
 
     def _wait(self, events: tuple[Event, ...]) -> None:
-        """Events that come later have no picture any more."""
-        self._waiting.extend(replace(event, data={**event.data, "keep": []}) for event in events)
+        self._waiting.extend(without_picture(event) for event in events)
         while len(self._waiting) > MAX_WAITING_EVENTS:
             self._waiting.popleft()
             self._counts["lost_events"] += 1

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sightline.clients.analytics.scene import Happening, TrackedObject
@@ -41,10 +41,11 @@ def event_of(
     frame: FrameMark | None,
     *,
     idle_unix_seconds: float | None = None,
-    may_keep_clip: bool = True,
 ) -> Event:
     """The event of a happening in `frame`; with `idle_unix_seconds` it happened then, some time after the frame."""
-    epoch, number = (frame.epoch, frame.number) if frame is not None else (0, 0)
+    epoch, number, unix_seconds = (0, 0, 0.0) if frame is None else (*frame.order, frame.captured_unix)
+    if idle_unix_seconds is not None:
+        unix_seconds = idle_unix_seconds
     about = happening.about
     parts = [camera, epoch, number, rule.name, happening.type]
     parts += [] if about is None else [about.id]
@@ -56,12 +57,7 @@ def event_of(
     data |= happening.data
     if frame is not None:
         data |= {"width": frame.width, "height": frame.height}
-    if idle_unix_seconds is None:
-        data["keep"] = _keep(rule, may_keep_clip)
-        unix_seconds = 0.0 if frame is None else frame.captured_unix
-    else:
-        data["keep"] = []
-        unix_seconds = idle_unix_seconds
+    data["keep"] = _keep(rule, idle_unix_seconds is None)
     return Event(
         ":".join(str(part) for part in parts),
         TYPE_PREFIX + happening.type,
@@ -72,9 +68,15 @@ def event_of(
     )
 
 
-def _keep(rule: Rule, may_keep_clip: bool) -> list[str]:
+def without_picture(event: Event) -> Event:
+    """The event as one that no picture belongs to any more."""
+    keep = [wish for wish in event.data["keep"] if wish != "snapshot"]
+    return replace(event, data={**event.data, "keep": keep})
+
+
+def _keep(rule: Rule, has_picture: bool) -> list[str]:
     """What is to be kept of an event: the publisher puts paths in place of it."""
-    return ["snapshot"] * rule.snapshot + ["clip"] * (rule.clip and may_keep_clip)
+    return ["snapshot"] * (rule.snapshot and has_picture) + ["clip"] * rule.clip
 
 
 def _about(found: TrackedObject) -> dict[str, Any]:

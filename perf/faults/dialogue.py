@@ -156,7 +156,7 @@ LIES: dict[str, Callable[[str], str]] = {
 
 def lying_descriptions(full: bool) -> Figure:
     """Each camera tells another lie about itself, then the truth; no lie may hurt another camera."""
-    began, rounds = time.monotonic(), 4 if full else 1
+    began, rounds = time.monotonic(), 2 if full else 1
     lies = {name: lie for name, lie in LIES.items() if full or name not in _SLOWLY_FOUND}
     with ExitStack() as opened:
         clip = read_clip(small_clips()[0])

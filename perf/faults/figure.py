@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -72,12 +73,19 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
-        limits = [{**asdict(limit), "holds": limit.holds} for limit in self.limits]
+        limits = [
+            {**asdict(limit), "value": _finite(limit.value), "holds": limit.holds} for limit in self.limits
+        ]
         return {**asdict(self), "limits": limits, "holds": self.holds}
 
 
 Scenario = Callable[[bool], Figure]
 """Provokes a fault: often where it is called with True, a few times with False."""
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity: None stands for what never came."""
+    return value if math.isfinite(value) else None
 
 
 def exactly(name: str, value: float, wanted: float = 0) -> Limit:

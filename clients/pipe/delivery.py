@@ -158,8 +158,8 @@ class Delivery:
             if self._places.copies and outcome.data:
                 write_aside(self._aside(number, True) + b".image", outcome.data)
             write_aside(self._aside(number, True), _reason(outcome))
-        for folder in self._folders:
-            sync_folder(os.path.join(folder, STATE_FOLDER.encode()))
+        for home in {self._home(isinstance(outcome, Poisoned)) for outcome in outcomes}:
+            sync_folder(os.path.join(home, STATE_FOLDER.encode()))
         good = [o.item.number for o in outcomes if isinstance(o, Answered)]
         bad = [o.item.number for o in outcomes if isinstance(o, Poisoned)]
         if self._journal is not None:
@@ -178,8 +178,8 @@ class Delivery:
                 _rename_if_there(aside, target + (REASON if is_poison else RESULT))
             except OSError as error:
                 raise OutputError(f"{os.fsdecode(target)!r} cannot be written: {error.strerror}") from error
-        for folder in self._folders:
-            sync_folder(folder)
+        for home in {self._home(is_poison) for _, is_poison in items}:
+            sync_folder(home)
 
     def _send(self, sink: RedisSink, outcomes: Sequence[Answered | Poisoned]) -> None:
         """Into Redis. Whoever waits for a result is told too that there will be none."""

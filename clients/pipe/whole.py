@@ -14,7 +14,7 @@ from dataclasses import dataclass
 MAX_PARTS = 100_000  # segments or chunks; a file with more is made to be slow
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])")  # not stuffed bytes, not restarts
+_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")  # not stuffed bytes, not restarts
 _EOI, _SOS = 0xD9, 0xDA
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOFn
 

@@ -25,10 +25,12 @@ from sightline.clients.streams.lane import Lane
 from sightline.clients.streams.life import CameraLife, ServerLife
 from sightline.clients.streams.metrics import prometheus_text
 from sightline.clients.streams.names import Source
+from sightline.clients.streams.pictures import FramePool
 from sightline.clients.streams.reconnect import HostPacer, LinkState, Reconnect
 from sightline.clients.streams.restarts import MOST_RESTARTS, WINDOW_SECONDS, CrashLoop
 from sightline.clients.streams.schedule import Picker, RateSchedule
 from sightline.errors import DeadlineExceeded, StreamError
+from sightline.frame import ColourSpace, Frame, PixelFormat
 from tests.streams_parts import make_clip
 from tests.test_streams_logic import ByHand, frame_at
 
@@ -485,3 +487,26 @@ def test_many_lanes_with_old_frames_are_no_tower_of_calls() -> None:
     assert sum(lane.counters.snapshot(2.0).dropped.get("expired", 0) for lane in lanes) == 255
     lanes[7].offer(frame_at(1, 2.0))
     assert len(client.open) == 2, "there is room again"
+
+
+def test_frames_share_memory_only_one_after_the_other() -> None:
+    pool = FramePool(most=2)
+
+    def frame() -> Frame:
+        return pool.frame(16, 16, PixelFormat.I420, ColourSpace.BT601_LIMITED)
+
+    first, second = frame(), frame()
+    view = first.data[10:20]
+    places = {first.data.ctypes.data, second.data.ctypes.data}
+    assert len(places) == 2
+    del second
+    third = frame()
+    assert third.data.ctypes.data in places
+    del first
+    fourth = frame()
+    assert fourth.data.ctypes.data not in places, "a view of the first is still held"
+    del view
+    assert frame().data.ctypes.data in places
+    frames = [frame() for _ in range(5)]
+    del frames
+    assert all(len(free) <= 2 for free in pool._free.values())

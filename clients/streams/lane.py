@@ -128,7 +128,8 @@ class Lane:
         elif frame.damaged:
             self.counters.dropped(DropReason.DAMAGED)
         else:
-            self._taken.clear()
+            if self.lossless:
+                self._taken.clear()
             if self._slot.put(frame) is not None:
                 self.counters.dropped(DropReason.SUPERSEDED)
             self.pump()
@@ -143,7 +144,7 @@ class Lane:
 
     def pump(self) -> None:
         """Send the waiting frame if there is room."""
-        while (entry := self._next()) is not None:
+        while self._slot.full and (entry := self._next()) is not None:
             self._send(entry)
 
     def _next(self) -> Entry | None:
@@ -163,7 +164,8 @@ class Lane:
             if may_send and not self._flow.enter(self):
                 return None
             frame = self._slot.take()
-            self._taken.set()
+            if self.lossless:
+                self._taken.set()
             if frame is not None and may_send and not self.is_late(frame, now):
                 entry = Entry(frame, now)
                 self._sent.append(entry)

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,34 +54,42 @@ class FramePool:
 
     def __init__(self, most: int = 8) -> None:
         self._most = most
-        self._free: dict[int, deque[NDArray[np.uint8]]] = {}
+        self._free: dict[int, deque[tuple[NDArray[np.uint8], dict[str, Any]]]] = {}
 
     def frame(self, width: int, height: int, pixel_format: PixelFormat, colour: ColourSpace) -> Frame:
         """As `plain_frame`."""
         size_bytes = frame_bytes(width, height, pixel_format)
         free = self._free.get(size_bytes)
         try:
-            memory = free.pop() if free else np.empty(size_bytes, np.uint8)
+            loan = free.pop() if free else None
         except IndexError:  # another thread took it
-            memory = np.empty(size_bytes, np.uint8)
-        return Frame(_Loan(self, memory).array(), width, height, pixel_format, colour)
+            loan = None
+        lent = _Loan(self, *(loan or _memory(size_bytes)))
+        return Frame(np.asarray(lent), width, height, pixel_format, colour)
 
-    def _put_back(self, memory: NDArray[np.uint8]) -> None:
+    def put_back(self, memory: NDArray[np.uint8], interface: dict[str, Any]) -> None:
         """Called where the last array goes, which may be anywhere: no lock."""
         if memory.size not in self._free and len(self._free) >= _MOST_SIZES:
             self._free.clear()  # the cameras have changed
-        self._free.setdefault(memory.size, deque(maxlen=self._most)).append(memory)
+        self._free.setdefault(memory.size, deque(maxlen=self._most)).append((memory, interface))
+
+
+def _memory(size_bytes: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    memory = np.empty(size_bytes, np.uint8)
+    return memory, memory.__array_interface__
 
 
 class _Loan:
     """Memory in the hands of arrays; numpy keeps the object whose interface it uses alive, through all views."""
 
-    def __init__(self, pool: FramePool, memory: NDArray[np.uint8]) -> None:
-        self.__array_interface__ = memory.__array_interface__
-        weakref.finalize(self, pool._put_back, memory).atexit = False
+    __slots__ = ("__array_interface__", "_memory", "_pool")
 
-    def array(self) -> NDArray[np.uint8]:
-        return np.asarray(self)
+    def __init__(self, pool: FramePool, memory: NDArray[np.uint8], interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface
+        self._pool, self._memory = pool, memory
+
+    def __del__(self) -> None:
+        self._pool.put_back(self._memory, self.__array_interface__)
 
 
 def frame_from_picture(picture: VideoFrame, new_frame: NewFrame = plain_frame) -> Frame:

@@ -17,7 +17,7 @@ class Timeline:
 
     def __init__(self, time_base: Fraction, frames_per_second: float) -> None:
         self.period_seconds = 1.0 / frames_per_second if 1.0 <= frames_per_second <= 240.0 else 1.0 / 15.0
-        self._time_base = time_base
+        self._numerator, self._denominator = time_base.numerator, time_base.denominator
         self._base: int | None = None
         self._unknown = 0
         self._last_dts = -1.0
@@ -31,7 +31,8 @@ class Timeline:
             self._last_dts = seconds
             return seconds, seconds
         if self._base is None:
-            self._base = known_dts - round(self._unknown * self.period_seconds / self._time_base)
+            periods = self._unknown * self.period_seconds
+            self._base = known_dts - round(periods * self._denominator / self._numerator)
         dts_seconds = self._seconds(known_dts)
         if self._last_dts >= 0 and not 0 < dts_seconds - self._last_dts <= MAX_GAP_SECONDS:
             raise TimestampJump
@@ -46,4 +47,6 @@ class Timeline:
         return max(self._seconds(pts), 0.0)
 
     def _seconds(self, ticks: int) -> float:
-        return float((ticks - (self._base or 0)) * self._time_base)
+        return (
+            (ticks - (self._base or 0)) * self._numerator / self._denominator
+        )  # a Fraction would cost more than all else

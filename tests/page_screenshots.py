@@ -41,8 +41,8 @@ def rules_of(number: int) -> list[dict[str, Any]]:
         "name": "road", "kind": "line", "points": [[0.3, 0.56], [0.72, 0.56]], "classes": VEHICLES, "clip": number < 2,
     }  # fmt: skip
     zones = [
-        {"name": "pavement", "kind": "zone", "points": [[0.66, 0.52], [0.78, 0.52], [0.99, 0.9], [0.8, 0.9]],
-         "classes": ["pedestrian"]},
+        {"name": "right lane", "kind": "zone", "points": [[0.6, 0.56], [0.72, 0.56], [0.98, 0.93], [0.68, 0.93]],
+         "classes": VEHICLES},
         {"name": "waiting", "kind": "loitering", "points": [[0.03, 0.6], [0.3, 0.55], [0.3, 0.9], [0.03, 0.95]],
          "classes": ["pedestrian", "bicycle"], "seconds": 2},
         {"name": "queue", "kind": "crowding", "points": [[0.3, 0.48], [0.66, 0.48], [0.8, 0.8], [0.2, 0.8]],
@@ -89,7 +89,7 @@ def shoot(browser: Any, url: str, folder: Path) -> None:
     def tab(scheme: str, viewport: dict[str, int], view: str, **options: Any) -> Any:
         page = browser.new_page(viewport=viewport, color_scheme=scheme, locale="en-GB", **options)
         page.goto(f"{url}#{view}")
-        page.wait_for_selector(".tile[data-state=live]", timeout=60_000)
+        page.wait_for_selector(".tile[data-state=live]", state="attached", timeout=60_000)
         return page
 
     wall = tab("dark", DESKTOP, "live")

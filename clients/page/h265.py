@@ -33,7 +33,8 @@ def length_bytes_of(extradata: bytes) -> int:
 
 def units_of_hvcc(extradata: bytes) -> list[bytes]:
     """Parameter sets in an HEVCDecoderConfigurationRecord (8.3.3.1); ends where it is cut off."""
-    units, position = [], 23
+    units: list[bytes] = []
+    position = 23
     for _ in range(extradata[22]):
         count = int.from_bytes(extradata[position + 1 : position + 3], "big")
         position += 3

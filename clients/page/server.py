@@ -51,6 +51,7 @@ PASSWORD_CHECKS = 2
 ANNOTATED_SECONDS = 0.1
 QUIET_SECONDS = 1.0
 SESSION_CHECK_SECONDS = 1.0
+PING_SECONDS = 60.0
 MAX_EARLY_CALLS = 10_000
 
 
@@ -114,6 +115,7 @@ class PageServer:
             server_header=False,
             ws_max_size=MAX_COMMAND_BYTES,
             ws_per_message_deflate=False,
+            ws_ping_timeout=PING_SECONDS,
             limit_concurrency=192,
             timeout_graceful_shutdown=1,
             ssl_certfile=self._tls[0] if self._tls else None,
@@ -344,6 +346,9 @@ async def _send_all(websocket: WebSocket, viewer: Viewer) -> None:
                 await websocket.send_text(message)
             else:
                 await websocket.send_bytes(message)
+            await asyncio.sleep(
+                0
+            )  # sending need not wait: others, and the end of this connection, get their turn
 
 
 def _checked_tls(certificate: Path | str | None, key: Path | str | None) -> tuple[str, str] | None:

@@ -34,7 +34,7 @@ export class LiveView {
     this.gridBox = h("div", { class: "grid-box" }, this.grid, this.empty);
     this.back = h("button", { type: "button", class: "back", hidden: true, onclick: () => this.go(null) }, icon("back"), "All cameras");
     this.search = h("input", { type: "search", placeholder: "Find camera", "aria-label": "Find camera", oninput: () => this.filter() });
-    this.problems = h("button", { type: "button", id: "only-problems", "aria-pressed": "false", onclick: () => this.toggleProblems() }, "Problems only");
+    this.problems = h("button", { type: "button", id: "only-problems", "aria-pressed": "false", onclick: () => this.toggleProblems() }, "Problems");
     this.toggles = Object.entries(OPTIONS).map(([name, [label, key]]) =>
       h("button", { type: "button", id: `toggle-${name}`, "aria-pressed": "true", title: `Show or hide (${key})`, onclick: () => this.toggle(name) }, label));
     this.add = h("button", { type: "button", id: "add-camera", class: "primary", hidden: true, onclick: () => editCamera(null) }, icon("plus"), "Camera");
@@ -152,7 +152,8 @@ export class LiveView {
     this.editor = null;
     if (name && what === "rules" && store.control) this.edit(tile);
     else this.showSide(name);
-    if (name || before) tile?.view.focus({ preventScroll: true });
+    if (this.routed && name !== before) tile?.view.focus({ preventScroll: true });
+    this.routed = true;
     this.layout();
     this.showWanted();
   }

@@ -144,7 +144,8 @@ export class Overlay {
   }
 
   text(label, score, info) {
-    const words = this.width < TINY_PIXELS && info?.id !== undefined ? [] : [label.replaceAll("_", " ")];
+    if (this.width < TINY_PIXELS && info) return info.id === undefined ? "" : `#${info.id}`;
+    const words = [label.replaceAll("_", " ")];
     if (info?.id !== undefined) words.push(`#${info.id}`);
     else if (this.width >= SMALL_PIXELS) words.push(`${Math.round(score * 100)}%`);
     if (info?.speed !== undefined && this.width >= TINY_PIXELS) words.push(`${Math.round(info.speed)} km/h`);
@@ -241,7 +242,7 @@ export class Overlay {
     this.context.font = `600 ${small ? 10.5 : 12}px ${FONT}`;
     this.context.textBaseline = "middle";
     for (const { box: [x, y, w, h], text, colour } of placed.toSorted((a, b) => area(b.box) - area(a.box))) {
-      if (small && w < 14 && h < 14) continue;
+      if (!text || (small && w < 14 && h < 14)) continue;
       const width = Math.ceil(this.context.measureText(text).width) + 8;
       const labelX = Math.max(0, Math.min(x - 1, this.width - width));
       const spots = [y - height - 1, y + h + 1, y + 1].filter((top) => top >= 0 && top + height <= this.height);

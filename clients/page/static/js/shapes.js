@@ -8,14 +8,15 @@ import { plainWords } from "./dom.js";
 export const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
 const ARROW = 15;
 
-/** What a rule counts, in few words. */
-export function countWords(counts) {
+/** What a rule counts, in few words; `small`: only the most important. */
+export function countWords(counts, small = false) {
   if (!counts) return "";
   const { forward, backward, ...others } = counts;
   const parts = [];
   if (forward !== undefined || backward !== undefined) parts.push(`→ ${forward ?? 0}  ← ${backward ?? 0}`);
   for (const [name, value] of Object.entries(others)) {
-    if (typeof value === "number" && parts.length < 2) parts.push(`${plainWords(name)} ${Math.round(value * 10) / 10}`);
+    if (small && counts.inside !== undefined) return String(counts.inside);
+    if (typeof value === "number" && parts.length < (small ? 1 : 2)) parts.push(`${plainWords(name)} ${Math.round(value * 10) / 10}`);
   }
   return parts.join("  ");
 }
@@ -33,7 +34,7 @@ export function drawRules(context, place, rules, counts, small) {
     }
   }
   for (const rule of rules) {
-    if (rule.points?.length) drawName(context, place, rule, countWords(counts?.[rule.name]), small);
+    if (rule.points?.length) drawName(context, place, rule, countWords(counts?.[rule.name], small), small);
   }
 }
 
@@ -90,7 +91,7 @@ function drawName(context, place, rule, count, small) {
   context.font = `600 ${small ? 10 : 12}px ${FONT}`;
   const width = context.measureText(text).width + 12, height = small ? 15 : 19;
   let [x, y] = rule.kind === "line" ? points[0] : middle(points);
-  if (rule.kind !== "line") y = Math.min(...points.map((p) => p[1])) + 4 + height / 2;
+  if (rule.kind !== "line") y = Math.max(...points.map((p) => p[1])) - 4 - height / 2; // where least labels are
   else y += 12;
   x = Math.max(place.left + 2, Math.min(rule.kind === "line" ? x : x - width / 2, place.left + place.width - width - 2));
   y = Math.max(place.top + height / 2 + 2, Math.min(y, place.top + place.height - height / 2 - 2));

@@ -27,11 +27,11 @@ export class SystemView {
     this.cards.replaceChildren(...[
       card("Server", { state: state.server_text ?? state.server, model: state.model, address: state.address, ...latency(state), "up for": state.uptime_seconds === undefined ? undefined : duration(state.uptime_seconds) }),
       card("Transport", plain(state.transport)),
-      state.sinks && sinks(state.sinks),
-      state.spool && card("Spool", { ...plain(state.spool), bytes: bytes(state.spool.bytes), max_bytes: bytes(state.spool.max_bytes) }),
-      state.media && card("Pictures and clips", { ...plain(state.media), ...(state.media.bytes === undefined ? {} : { bytes: bytes(state.media.bytes) }) }),
+      state.spool && card("Spool", plain(state.spool)),
+      state.media && card("Pictures and clips", plain(state.media)),
       card("This page", { viewers: state.viewers, "pictures lost by slow browsers": state.viewer_pictures_lost }),
       Object.keys(state.output_errors ?? {}).length ? card("Outputs that fail", state.output_errors) : null,
+      state.sinks && sinks(state.sinks),
     ].filter(Boolean));
     this.table.replaceChildren(cameras(state.cameras ?? []));
   }
@@ -51,7 +51,7 @@ const plain = (values) => Object.fromEntries(Object.entries(values ?? {}).filter
 function card(title, values) {
   const lines = Object.entries(values).filter(([, value]) => value !== undefined && value !== null);
   if (!lines.length) return null;
-  return h("section", { class: "card" }, h("h2", {}, title), h("dl", { class: "lines" }, lines.map(([name, value]) => h("div", {}, h("dt", {}, plainWords(name)), h("dd", {}, typeof value === "number" ? number(value, value % 1 ? 1 : 0) : String(value))))));
+  return h("section", { class: "card" }, h("h2", {}, title), h("dl", { class: "lines" }, lines.map(([name, value]) => h("div", {}, h("dt", {}, plainWords(name)), h("dd", {}, shown(value, name))))));
 }
 
 function sinks(list) {
@@ -60,10 +60,15 @@ function sinks(list) {
   const columns = [...new Set(all.flatMap((sink) => Object.keys(plain(sink))))].slice(0, 8);
   return h("section", { class: "card wide" }, h("h2", {}, "Sinks"), h("div", { class: "table-box", tabindex: 0, role: "region", "aria-label": "Sinks" }, h("table", { class: "figures-table" },
     h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, plainWords(name))))),
-    h("tbody", {}, all.map((sink) => h("tr", {}, columns.map((name) => h(name === "name" ? "th" : "td", name === "name" ? { scope: "row" } : {}, shown(sink[name])))))))));
+    h("tbody", {}, all.map((sink) => h("tr", {}, columns.map((name) => h(name === "name" ? "th" : "td", name === "name" ? { scope: "row" } : {}, shown(sink[name], name)))))))));
 }
 
-const shown = (value) => (value === null || value === undefined ? "–" : typeof value === "number" ? number(value, value % 1 ? 1 : 0) : String(value));
+function shown(value, name) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value !== "number") return String(value).replace(/^_/, "");
+  return /(^|_)bytes$/.test(name) ? bytes(value) : number(value, value % 1 ? 1 : 0);
+}
 
 function cameras(list) {
   const value = (camera, name) => {

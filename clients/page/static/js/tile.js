@@ -44,7 +44,7 @@ export class Tile {
     this.age = h("b");
     this.dropped = h("b");
     this.tip = h("div", { class: "tip", role: "tooltip" });
-    this.ageBox = h("span", { class: "age" }, "age ", this.age);
+    this.ageBox = h("span", { class: "age" }, h("span", { class: "word" }, "age "), this.age);
     this.drops = h("button", { type: "button", class: "drops", "aria-label": `Frames of ${name} by fate` }, "drops ", this.dropped, this.tip);
     const figures = h("div", { class: "figures" }, h("span", {}, this.rate, " fps"), this.ageBox, this.drops);
     const strip = h("div", { class: "strip" }, h("span", { class: "dot" }), h("h2", { class: "name" }, name), this.objects, figures);

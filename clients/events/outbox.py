@@ -79,6 +79,7 @@ class Outbox:
 
     def reconfigure(self, sinks: Sequence[SinkSettings]) -> None:
         """Go on with these sinks; those whose settings are the same are not touched. Raises as the constructor does."""
+        _check_names(sinks)
         wanted = {name_of(settings): settings for settings in sinks}
         with self._changing:
             if self._closed:
@@ -143,10 +144,16 @@ def name_of(settings: SinkSettings) -> str:
 
 
 def _made(sinks: Sequence[SinkSettings]) -> dict[str, Sink]:
+    _check_names(sinks)
     made: dict[str, Sink] = {}
     for settings in sinks:
-        if name_of(settings) in made:
-            raise OutputError(f"two sinks are called {name_of(settings)!r}; give them different names")
         hide_credentials(getattr(settings, "url", ""))
         made[name_of(settings)] = sink_from_settings(settings)
     return made
+
+
+def _check_names(sinks: Sequence[SinkSettings]) -> None:
+    names = [name_of(settings) for settings in sinks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise OutputError(f"two sinks are called {twice[0]!r}; give them different names")

@@ -12,7 +12,7 @@ from sightline.clients.events.clips import Clips
 from sightline.clients.events.event import Event
 from sightline.clients.events.media import MediaStore
 from sightline.clients.events.outbox import Outbox
-from sightline.clients.events.store import unix_of
+from sightline.clients.events.store_reader import unix_of
 from sightline.clients.streams.results import Packet, StreamFrame, StreamResult, VideoFormat
 from sightline.errors import OutputError
 

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sightline.clients.analytics.camera import CameraAnalytics
 from sightline.clients.analytics.rule_set import STATES
 from sightline.clients.analytics.rule_state import RuleState
 from sightline.clients.analytics.scene import Scene, TrackedObject
@@ -115,3 +116,38 @@ def box_at(
 ) -> tuple[float, float, float, float]:
     """A box whose lower side has its middle at x, y (pixels)."""
     return x - width / 2, y - height, x + width / 2, y
+
+
+class Time:
+    """The engine's monotonic clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def walk(
+    analytics: CameraAnalytics,
+    where: Callable[[int], list[Any]],
+    frames: int,
+    *,
+    start: int = 0,
+    epoch: int = EPOCH,
+    size: tuple[int, int] = (640, 360),
+    rate: float = 10.0,
+) -> list[StreamResult]:
+    """`frames` frames at 10 a second; where(n) gives the objects."""
+    results = []
+    for n in range(start, start + frames):
+        source = stream_frame(n, n / rate, epoch=epoch, size=size)
+        result = analytics.observe(stream_result(source, *where(n)))
+        assert result is not None
+        results.append(result)
+    return results
+
+
+def across(n: int) -> list[Any]:
+    """From the left to the right, 10 pixels a frame."""
+    return [box_at(10.0 + 10 * n, 200.0)]

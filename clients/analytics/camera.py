@@ -115,7 +115,8 @@ class CameraAnalytics:
             shown = self._shown(result)
             if shown is None or self._cleaner is None or not failed:
                 return shown
-            return self._withheld(shown.events, "the frame could not be looked at")
+            self._withheld(shown.events, "the frame could not be looked at")
+            return None
 
     def idle(self, unix_seconds: float) -> tuple[Event, ...]:
         """What the passing of time brings about while no frames come, and events that wait for a result that can be shown."""
@@ -254,7 +255,8 @@ class CameraAnalytics:
             events = self._taken() + result.events
             return replace(result, source=cleaned, detections=detections, events=events)
         except Exception as error:  # failing closed: nothing of it leaves memory
-            return self._withheld(result.events, f"{type(error).__name__}: {error}")
+            self._withheld(result.events, f"{type(error).__name__}: {error}")
+            return None
 
     def _withheld(self, events: tuple[Event, ...], reason: str) -> None:
         self._counts["withheld"] += 1

@@ -121,7 +121,8 @@ def _overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[n
     shared = np.clip(high - low, 0.0, None).prod(2)
     areas = [np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None).prod(1) for boxes in (one, other)]
     union = areas[0][:, None] + areas[1][None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    likeness: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return likeness
 
 
 def _without(frame: Frame, areas: list[Box], settings: Privacy) -> Frame:

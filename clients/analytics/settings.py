@@ -241,7 +241,9 @@ class SecondStage(Settings):
     """A model that is asked about the crop of each tracked object, once in a while: what kind of it is it?"""
 
     name: str = Field(pattern=f"^{RULE_NAME}$", description="under which its answers are shown")
-    model: str = Field(description="a model of the task classify or embed on the same server")
+    model: str = Field(
+        description="a model of the task classify or detect on the same server; its best label is the answer"
+    )
     classes: tuple[str, ...] = Field(
         default=(), description="labels of objects that are asked about; empty: all"
     )
@@ -278,7 +280,9 @@ class Privacy(Settings):
 
     classes: tuple[str, ...] = Field(min_length=1, description="labels; '*' stands for all")
     margin: Fraction = Field(default=0.1, description="what is blurred around the box, of its sides")
-    method: Literal["blur", "pixelate", "fill"] = Field(default="pixelate", description="how")
+    method: Literal["blur", "pixelate", "fill"] = Field(
+        default="pixelate", description="fill leaves nothing; pixelate and blur leave a few mean colours"
+    )
     remember_seconds: float = Field(
         default=0.5,
         ge=0,

@@ -111,6 +111,11 @@ class CameraReader(threading.Thread):
         self._is_stopping = True
         self._wake.set()
 
+    def abandon(self) -> None:
+        """Stop a thread that hangs: should its call ever come back, nobody hears of it."""
+        self._videos = VideoFan((), lambda name, error: None)
+        self.stop()
+
     def change(self, source: Source) -> None:
         """Read it this way from now on; connects anew only where that is needed."""
         reconnects = source.connects_differently(self.source)
@@ -280,6 +285,9 @@ class CameraReader(threading.Thread):
 
     def _hand_on(self, picture: Any, pts_seconds: float, number: int) -> None:
         now = self._now()
+        if self._is_stopping:
+            self._counters.dropped(DropReason.STOPPED)
+            return
         if picture.is_corrupt:  # no sign of life either
             self._counters.dropped(DropReason.DAMAGED)
             return

@@ -68,7 +68,7 @@ class Supervisor:
         if camera.crashes.resting_until is None:
             if reader.is_alive() and now - reader.beat <= HANG_SECONDS:
                 return
-            reader.stop()  # where it hangs: it ends when its call comes back
+            reader.abandon()
             if camera.crashes.crashed(now):
                 self._alarm(camera)
         if camera.crashes.may_start(now):

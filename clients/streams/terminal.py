@@ -118,7 +118,7 @@ def _ms(value: float | None) -> str:
 def _summary_row(table: Table, camera: CameraSummary) -> None:
     counts = camera.counts
     table.add_row(
-        Text(camera.name),
+        Text(f"{camera.name} (removed)" if camera.was_removed else camera.name),
         Text("yes" if camera.adds_up else "NO", style="green" if camera.adds_up else "bold red"),
         str(counts.received),
         Text(str(counts.answered), style="" if counts.answered else "bold red"),
@@ -164,7 +164,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     )
     console.print(table)
     for camera in summary.cameras:
-        if not camera.counts.answered:
+        if not camera.counts.answered and not camera.was_removed:
             reason = camera.error or "no frame was answered"
             console.print(Text(f"{camera.name}: never answered. {reason}", style="red"), soft_wrap=True)
     for name, count in summary.output_errors.items():

@@ -88,13 +88,7 @@ class Watch:
         self._lock, self._stop_lock = threading.RLock(), threading.Lock()
         self._delivery = Delivery([*sinks, *([page] if page else [])], self._present, notice)
         self._videos = VideoFan([*videos, *([page] if page else [])], self._delivery.failed)
-        self._supervisor = Supervisor(
-            self._present,
-            lambda: tuple(self._leaving),
-            restart=self._restart,
-            alarm=self._alarm,
-            left=self._see_off,
-        )
+        self._supervisor = self._made_supervisor()
         for source in checked(list(sources), may_be_empty=True):
             self.add(source)
 
@@ -271,6 +265,15 @@ class Watch:
     def _completed(self, source: Source) -> Source:
         return source if self._transport == "tcp" else replace(source, transport=self._transport)
 
+    def _made_supervisor(self) -> Supervisor:
+        return Supervisor(
+            self._present,
+            lambda: tuple(self._leaving),
+            restart=self._restart,
+            alarm=self._alarm,
+            left=self._see_off,
+        )
+
     def _made(self, number: int, source: Source, analyst: Analyst | None) -> Camera:
         source = self._completed(source)
         lane = Lane(
@@ -328,6 +331,7 @@ class Watch:
     def _see_off(self, camera: Camera) -> None:
         """A removed camera's thread has ended: nothing of it is left but its figures."""
         if camera.reader.is_alive():
+            camera.reader.abandon()
             camera.lane.counters.close()
         with self._lock:
             self._leaving.remove(camera)

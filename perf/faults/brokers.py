@@ -111,11 +111,10 @@ class Mosquitto(_Broker):
 
     def __enter__(self) -> Any:
         super().__enter__()
-        import paho.mqtt.client as mqtt
+        from paho.mqtt import client as mqtt
+        from paho.mqtt.enums import CallbackAPIVersion
 
-        self._client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, client_id="subscriber", clean_session=False
-        )
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="subscriber", clean_session=False)
         subscribed = threading.Event()
         self._client.on_connect = lambda client, *_: client.subscribe("events", qos=1)
         self._client.on_subscribe = lambda *_: subscribed.set()
@@ -218,7 +217,7 @@ class KafkaMock:
             while time.monotonic() < quiet:
                 message = consumer.poll(0.2)
                 if message is not None and not message.error():
-                    found.append(_number({b"": message.value()}))
+                    found.append(_number({b"": message.value() or b""}))
                     quiet = time.monotonic() + 1.5
             return found
         finally:

@@ -79,10 +79,10 @@ class _JumpingTime(ModuleType):
 def wall_clock(full: bool) -> Figure:
     """This machine's clock is set while cameras connect: an hour back, a day ahead."""
     began, jumps = time.monotonic(), [-3600.0, 86_400.0, -86_400.0, 0.0] * (5 if full else 1)
-    clock, real = _JumpingTime(), source_module.time
+    clock = _JumpingTime()
     with ExitStack() as opened:
-        source_module.time = clock  # type: ignore[assignment]
-        opened.callback(setattr, source_module, "time", real)
+        setattr(source_module, "time", clock)  # noqa: B010 - a name that it imported
+        opened.callback(setattr, source_module, "time", time)
         clip = read_clip(small_clips()[0])
         server = AsyncioCameraServer([clip])
         server.start()

@@ -109,9 +109,14 @@ def stopped_servers(full: bool) -> Figure:
         clip = small_clips()[0]
         servers = [opened.enter_context(CameraProcess([clip])) for _ in range(count)]
         links = Links(opened, [server.urls[0] for server in servers])
+
+        def freeze(frozen: bool) -> None:
+            for server in servers:
+                server.freeze(frozen)
+
         for _ in range(rounds):
             links.scene.live([*SIBLINGS, *links.names])
-            _freeze_and_back(links, lambda frozen: [server.freeze(frozen) for server in servers])
+            _freeze_and_back(links, freeze)
         done = f"{count} RTSP servers stopped with SIGSTOP, connections open and silent, {rounds} times over"
         return links.figure("black-holed stream", done, count * rounds, began)
 

@@ -26,6 +26,7 @@ from sightline.clients.events.settings import (
     KafkaSink,
     MqttSink,
     RedisStreamSink,
+    Sink,
     SpoolSettings,
     WebhookSink,
 )
@@ -57,7 +58,7 @@ def brokers_away(full: bool) -> Figure:
         ]
         redis, mqtt, kafka = brokers
         path = folder / "events.jsonl"
-        sinks = [
+        sinks: list[Sink] = [
             RedisStreamSink(kind="redis_stream", url=redis.url, stream="events", max_length=0),
             MqttSink(kind="mqtt", url=mqtt.url, topic="events"),
             KafkaSink(kind="kafka", brokers=kafka.url, topic="events"),

@@ -77,11 +77,12 @@ class QuickViewer:
     def _read(self) -> None:
         from websockets.exceptions import ConnectionClosed
         from websockets.sync.client import connect
+        from websockets.typing import Origin
 
         address, origin = f"ws://127.0.0.1:{self._port}/ws", f"http://127.0.0.1:{self._port}"
         with (
             contextlib.suppress(ConnectionClosed),
-            connect(address, origin=origin, max_size=None) as link,  # type: ignore[arg-type]
+            connect(address, origin=Origin(origin), max_size=None) as link,
         ):
             while not self._ending.is_set():
                 with contextlib.suppress(TimeoutError):

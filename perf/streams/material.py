@@ -47,7 +47,7 @@ def write_video(clip: Clip, path: Path) -> None:
 
     period = Fraction(1, clip.frames_per_second)
     with (
-        av.open(io.BytesIO(b"".join(clip.access_units)), format="h264") as source,
+        av.open(io.BytesIO(b"".join(clip.access_units)), "r", format="h264") as source,
         av.open(str(path), "w") as target,
     ):
         stream = target.add_stream_from_template(source.streams.video[0])

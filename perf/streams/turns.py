@@ -67,7 +67,7 @@ def in_turns(
     """A B C, C B A, A B C …, so that a drift of the machine hits all."""
     turns: dict[str, list[Turn]] = {name: [] for name in workers}
     for number in range(rounds):
-        order = list(workers) if number % 2 == 0 else list(reversed(workers))
+        order = list(workers) if number % 2 == 0 else list(workers)[::-1]
         for name in order:
             progress(f"{case}: round {number + 1}/{rounds}, {name}")
             turns[name].append(workers[name].turn(seconds, warm_up=warm_up))

@@ -97,10 +97,11 @@ class UltralyticsTrack:
         return {"errors": self._errors[:3]}
 
     def _track(self, number: int, source: str) -> None:
-        from ultralytics import YOLO
+        import ultralytics
 
+        make: Any = ultralytics.YOLO  # type: ignore[attr-defined]
         try:
-            model = YOLO(self._model, task="detect")
+            model = make(self._model, task="detect")
             for result in model.track(source, **self._options):
                 self._count[number] += 1
                 if self._stopping.is_set():

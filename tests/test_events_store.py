@@ -17,7 +17,7 @@ from sightline.clients.page.control import EventQuery
 from sightline.errors import BadInputError, OutputError
 
 NOW = 1_700_000_000.0
-COUNT = 3000
+COUNT = 1500
 
 
 def made(number: int, chance: random.Random) -> Event:
@@ -70,7 +70,7 @@ def test_queries_answer_as_a_plain_search(events: list[Event], store: EventStore
     chance = random.Random(8)
     positions = {f"e{number}": number + 1 for number in range(COUNT)}
     day = [utc_text(NOW - hours * 3600) for hours in range(0, 72, 6)]
-    for _ in range(120):
+    for _ in range(80):
         query = EventQuery(
             cameras=tuple(chance.sample(["gate", "yard", "nowhere"], chance.randrange(3))),
             types=tuple(chance.sample(["sightline.line.crossed", "sightline.none"], chance.randrange(3))),
@@ -136,16 +136,16 @@ def test_the_oldest_go_by_age_and_by_size(tmp_path: Path) -> None:
     old = [Event(f"o{n}", "t", "/s", utc_text(NOW - 3 * 86_400), {"camera": "c"}) for n in range(50)]
     new = [
         Event(f"n{n}", "t", "/s", utc_text(NOW - 9000 + n), {"camera": "c", "x": "x" * 500})
-        for n in range(4000)
+        for n in range(2500)
     ]
     store.append_all(old)
     assert store.trim() == 50
     assert store.counts("c", 96) == []
     store.append_all(new)
-    assert 0 < store.trim() < 4000
+    assert 0 < store.trim() < 2500
     left = store.query(EventQuery(limit=1000))
-    assert [one["id"] for one in left][:3] == ["n3999", "n3998", "n3997"]
-    assert sum(row["count"] for row in store.counts("c", 24)) == 4000  # charts outlive the events
+    assert [one["id"] for one in left][:3] == ["n2499", "n2498", "n2497"]
+    assert sum(row["count"] for row in store.counts("c", 24)) == 2500  # charts outlive the events
     store.close()
 
 

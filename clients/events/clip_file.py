@@ -94,7 +94,9 @@ def parameter_sets(codec: str, unit: bytes) -> bytes:
         return b""
     found = []
     for nal in unit[:_HEADER_BYTES].split(b"\x00\x00\x01")[1:]:
-        kind = (nal[0] & 31) if codec == "h264" else (nal[0] >> 1 & 63) if nal else -1
+        if not nal:
+            continue
+        kind = nal[0] & 31 if codec == "h264" else nal[0] >> 1 & 63
         if kind in (_H264_SETS if codec == "h264" else _HEVC_SETS):
             found.append(nal.rstrip(b"\x00"))
     return _START.join([b"", *found]) if found else b""

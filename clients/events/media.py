@@ -95,7 +95,9 @@ class MediaStore:
         target = self.folder / name
         temporary = target.with_name(f"{TEMPORARY_PREFIX}{target.name}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:  # under which empty folders are removed
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.touch()
             write(temporary)
             size = temporary.stat().st_size
             temporary.replace(target)
@@ -163,13 +165,14 @@ class MediaStore:
     def _scan(self) -> None:
         found = []
         try:
-            for path in self.folder.rglob("*"):
-                with contextlib.suppress(OSError):
-                    if path.name.startswith(TEMPORARY_PREFIX) and not path.is_symlink():
-                        path.unlink()  # half done by a process that is no more
-                    elif path.suffix in SUFFIXES and not path.is_symlink():
-                        status = path.stat()
-                        found.append((status.st_mtime, path, status.st_size))
+            for folder, _, names in os.walk(self.folder):
+                for path in (Path(folder, name) for name in names):
+                    with contextlib.suppress(OSError):
+                        if path.name.startswith(TEMPORARY_PREFIX) and not path.is_symlink():
+                            path.unlink()  # half done by a process that is no more
+                        elif path.suffix in SUFFIXES and not path.is_symlink():
+                            status = path.stat()
+                            found.append((status.st_mtime, path, status.st_size))
         finally:
             with self._lock:
                 self._files = deque(sorted(found))
@@ -195,8 +198,8 @@ class MediaStore:
                 self._counts["removed"] += 1
             with contextlib.suppress(OSError):
                 path.unlink()
-            for folder in (path.parent, path.parent.parent):
-                with contextlib.suppress(OSError):
+            with self._lock, contextlib.suppress(OSError):
+                for folder in (path.parent, path.parent.parent):
                     if folder != self.folder:
                         folder.rmdir()  # only where it is empty
 

@@ -127,10 +127,11 @@ class Publisher:
         if wish == "snapshot":
             if source is None:
                 return None, "no picture belongs to it"
-            name = self._media.name(camera, event.id, unix, ".jpg")
-            return (
-                (name, "") if self._media.snapshot(source.frame, name) else (None, "too many pictures wait")
-            )
+            name = shared.get(wish) or self._media.name(camera, event.id, unix, ".jpg")
+            if wish not in shared and not self._media.snapshot(source.frame, name):
+                return None, "too many pictures wait"
+            shared[wish] = name
+            return name, ""
         if wish == "clip":
             return self._clips.request(camera, source, self._media.name(camera, event.id, unix, ".mp4"))
         return None, "unknown"

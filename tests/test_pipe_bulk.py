@@ -6,9 +6,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +26,7 @@ from sightline.clients.pipe.cli import QUARANTINED_STATUS, register_pipe
 from sightline.deploy import LocalServer
 from sightline.errors import BadInputError, OutputError
 from tests.red_models import write_repository
-from tests.test_pipe_folder import PROGRAM, box_of, first_box, image_of
+from tests.test_pipe_folder import Forker, box_of, first_box, image_of
 
 COUNT = 180
 
@@ -40,6 +37,13 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     repository = write_repository(tmp_path_factory.mktemp("red"))
     with LocalServer(repository, log_dir=tmp_path_factory.mktemp("log")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    running = Forker(tmp_path_factory.mktemp("forker") / "log")
+    yield running
+    running.close()
 
 
 def name_of(number: int) -> str:
@@ -109,24 +113,22 @@ def test_a_tree_has_one_line_an_image(red: LocalServer, tree: Path, tmp_path: Pa
         run(settings_of(red, tree, tree / "out"))
 
 
-def test_killed_again_and_again_it_goes_on(red: LocalServer, tree: Path, tmp_path: Path) -> None:
+def test_killed_again_and_again_it_goes_on(
+    red: LocalServer, forker: Forker, tree: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     rng = random.Random(2)
-    command = [sys.executable, "-c", PROGRAM, "bulk", str(tree), str(out), "--model", "red", "--quiet"]
-    command += ["--server", red.grpc_address, "--shard", "12", "--in-flight", "8"]
-    for kill in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    command = ["bulk", tree, out, "--model", "red", "--server", red.grpc_address, "--shard", "12"]
+    for kill in range(4):
+        process = forker.start(*command, "--in-flight", "4", "--quiet")
         until = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < until:
-            if len(list((out / "results").glob("*.jsonl"))) > 4 * kill:
-                time.sleep(rng.random() * 0.05)
-                break
+        while len(list((out / "results").glob("*.jsonl"))) <= 2 * kill and time.monotonic() < until:
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        time.sleep(rng.random() * 0.05)
+        forker.kill(process)
     before = len(lines_below(out))
     tally = run(settings_of(red, tree, out, images_per_shard=12))
-    assert tally.before == before > 0
+    assert COUNT > tally.before == before > 0
     check_all(lines_below(out))
 
 

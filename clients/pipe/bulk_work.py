@@ -201,7 +201,8 @@ def work_on_ray(
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     task = ray.remote(num_cpus=1, max_retries=3)(_ray_shard)
     try:
-        most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        cluster: Any = ray
+        most = 2 * max(1, int(cluster.cluster_resources().get("CPU", 1)))
         waiting: list[Any] = []
         for index in shards:
             waiting.append(task.remote(settings, index))

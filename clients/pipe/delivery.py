@@ -194,7 +194,8 @@ class Delivery:
 
     def _settle(self, items: Sequence[tuple[Item, bool]]) -> None:
         """Inputs go where they should; then nothing more needs to be known of those that went."""
-        kept, gone = [], []
+        kept: list[int] = []
+        gone: list[int] = []
         places = self._places
         for item, is_poison in items:
             then = places.then

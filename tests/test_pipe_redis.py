@@ -131,6 +131,8 @@ def test_from_stream_to_stream(red: LocalServer, valkey: Valkey) -> None:
     valkey.client.xadd("images", {"image": b"no image", "name": "../bad.png"})
     valkey.client.xadd("images", {"other": "field"})
     source, out = valkey.url("stream=images&group=g"), valkey.url("stream=out")
+    valkey.client.xgroup_create("images", "g", id="0")
+    valkey.client.xreadgroup("g", "dead", {"images": ">"}, count=3)
     tally, lines = run(settings_of(red, source, out))
     assert (tally.done, tally.quarantined) == (20, 2)
     assert len(lines) == 2

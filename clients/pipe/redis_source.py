@@ -41,7 +41,7 @@ class StreamSource:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the last look found no new entry."""
+        """Whether the last look found no new entry, and none that a consumer, alive or dead, has not acknowledged."""
         return self._is_empty and not self._busy
 
     @property
@@ -59,7 +59,7 @@ class StreamSource:
         found: list[tuple[bytes, dict[bytes, bytes]]] = []
         if self._has_group:
             found = self._claimed(now, room) + self._fresh(room)
-        self._is_empty = self._has_group and not found
+        self._is_empty = self._has_group and not found and not self._held()
         if not found:
             self._next_look = now + IDLE_LOOK_SECONDS
         items = [self._item(entry, fields) for entry, fields in found]
@@ -100,6 +100,14 @@ class StreamSource:
             if not str(error).startswith("BUSYGROUP"):
                 raise
         return True
+
+    def _held(self) -> int:
+        """Entries that some consumer of the group has not acknowledged."""
+        redis, address = self.link.redis, self.address
+        if self._busy:
+            return len(self._busy)
+        held = self.link.attempt(lambda: redis.xpending(address.stream, address.group))
+        return 1 if held is None else int(held["pending"])
 
     def _claimed(self, now: float, room: int) -> list[Any]:
         if now < self._next_claim:

@@ -186,13 +186,17 @@ def test_a_rule_drawn_with_the_mouse_arrives(wall: PageServer, control: DictCont
 def test_a_rule_drawn_with_the_keyboard_and_its_mistake(
     wall: PageServer, control: DictControl, browser: Any
 ) -> None:
-    control.settings["gate"]["rules"] = []
+    old = {"name": "old", "kind": "zone", "points": [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2]]}
+    control.settings["gate"]["rules"] = [old]
     errors: list[str] = []
     tab = open_tab(browser, errors)
     tab.goto(wall.url + "#live/gate/rules")
     tab.locator("#new-kind option").nth(3).wait_for(state="attached")
     tab.select_option("#new-kind", "line")
     tab.locator("#new-rule").press("Enter")
+    wall.on_added(6_000_000, "another")  # which must not end the drawing
+    tab.get_by_label("Camera another", exact=True).wait_for(state="attached")
+    tab.locator(".draw-layer").focus()
     for keys in (["Space"], ["Shift+ArrowRight"] * 4, ["Space", "Enter"]):
         for key in keys:
             tab.keyboard.press(key)
@@ -205,7 +209,10 @@ def test_a_rule_drawn_with_the_keyboard_and_its_mistake(
     tab.locator(".handle").first.focus()
     tab.keyboard.press("Shift+ArrowUp")
     tab.click("#save-rules")
-    rule = wait_for(lambda: control.settings["gate"]["rules"])[0]
+    wall.on_removed(6_000_000)
+    wait_for(lambda: len(control.settings["gate"]["rules"]) == 2)
+    assert control.settings["gate"]["rules"][0] == old
+    rule = control.settings["gate"]["rules"][1]
     assert (rule["name"], rule["points"]) == ("tripwire", [[0.5, 0.45], [0.7, 0.5]])
     tab.close()
     assert [e for e in errors if "400" not in e] == []

@@ -148,10 +148,13 @@ export class LiveView {
     this.search.hidden = this.problems.hidden = Boolean(name);
     for (const tile of this.tiles.values()) tile.root.classList.toggle("focus", tile.name === name);
     const tile = [...this.tiles.values()].find((one) => one.name === (name ?? before));
-    this.editor?.close();
-    this.editor = null;
-    if (name && what === "rules" && store.control) this.edit(tile);
-    else this.showSide(name);
+    const editing = name && what === "rules" && store.control;
+    if (!(editing && this.editor?.tile === tile)) { // else what was drawn so far stays
+      this.editor?.close();
+      this.editor = null;
+      if (editing) this.edit(tile);
+      else this.showSide(name);
+    }
     if (this.routed && name !== before) tile?.view.focus({ preventScroll: true });
     this.routed = true;
     this.layout();

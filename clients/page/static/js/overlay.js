@@ -6,7 +6,7 @@ import { fit } from "./geometry.js";
 import { FONT, drawRules } from "./shapes.js";
 
 const SMALL_PIXELS = 800; // narrower pictures get smaller labels
-const TINY_PIXELS = 380; // and still narrower ones labels of tracks only
+const TINY_PIXELS = 420; // and still narrower ones labels of tracks only
 const KEEP_RESULTS = 120;
 const MAX_AGE_SECONDS = 1.0;
 const TOLERANCE_SECONDS = 0.004;

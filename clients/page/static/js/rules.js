@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The editor of a camera's rules, beside its live picture.
 
+import { api, cameraPath } from "./api.js";
 import { DrawLayer, firstArrow } from "./draw.js";
 import { ruleColour } from "./colours.js";
 import { announce, h, icon, iconButton, plainWords } from "./dom.js";
 import { formOf, resolve } from "./form.js";
 import { rounded } from "./geometry.js";
 import { drawRules } from "./shapes.js";
-import { loadSchema, rulesOf, store } from "./store.js";
+import { loadSchema, store } from "./store.js";
 
 const FIRST = ["name", "classes", "seconds", "count", "direction", "above_kmh", "below_kmh", "stage", "values"];
 const DRAWN = ["points", "allowed", "kind"];
@@ -15,7 +16,7 @@ const DRAWN = ["points", "allowed", "kind"];
 export class RuleEditor {
   constructor(tile, { onDone, onSave }) {
     Object.assign(this, { tile, onDone, onSave });
-    this.rules = structuredClone(rulesOf(tile.name));
+    this.rules = [];
     this.selected = -1;
     this.dirty = false;
     this.layer = new DrawLayer(tile.stage, tile.overlay, { onChange: () => this.changed(), onFinish: () => this.drawn() });
@@ -24,15 +25,26 @@ export class RuleEditor {
     this.observer = new ResizeObserver(() => this.drawOthers());
     this.observer.observe(tile.view);
     this.build();
-    loadSchema().then((schema) => {
+    this.load();
+  }
+
+  /** The rules as they are in the file now, not as the page may remember them: saving replaces them all. */
+  async load() {
+    try {
+      const [schema, { rules }] = await Promise.all([loadSchema(), api(`${cameraPath(this.tile.name)}/rules`)]);
+      this.rules = rules;
       this.schema = schema.rule;
       this.fillKinds();
+      this.draw.disabled = false;
       this.render();
-    }).catch((error) => this.say(error.message));
+    } catch (error) {
+      this.say(error.message);
+    }
   }
 
   build() {
     this.kinds = h("select", { id: "new-kind", "aria-label": "Kind of the new rule" });
+    this.draw = h("button", { type: "button", id: "new-rule", disabled: true, onclick: () => this.create() }, icon("plus"), "Draw");
     this.list = h("ul", { class: "rule-list" });
     this.fields = h("div", { class: "rule-fields" });
     this.hint = h("p", { class: "hint", role: "status" });
@@ -40,7 +52,7 @@ export class RuleEditor {
     this.save = h("button", { type: "submit", class: "primary", id: "save-rules", disabled: true }, "Save");
     this.panel = h("form", { class: "card rules-panel", "aria-label": `Rules of ${this.tile.name}`, novalidate: true, onsubmit: (e) => { e.preventDefault(); this.submit(); }, oninput: () => this.touch(), onclick: (e) => e.target.closest(".chip") && this.touch() },
       h("div", { class: "card-head" }, h("h2", {}, `Rules of ${this.tile.name}`), iconButton("close", "Close the editor", () => this.onDone())),
-      h("div", { class: "new-rule" }, this.kinds, h("button", { type: "button", id: "new-rule", onclick: () => this.create() }, icon("plus"), "Draw")),
+      h("div", { class: "new-rule" }, this.kinds, this.draw),
       this.hint, this.list, this.fields, this.error,
       h("div", { class: "buttons" }, this.save, h("button", { type: "button", onclick: () => this.onDone() }, "Cancel")));
   }

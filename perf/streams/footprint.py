@@ -14,7 +14,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Footprint:
-    """Of one process; shared_memory_bytes: of all files in /dev/shm."""
+    """Of one process; shared_memory: what it maps of /dev/shm."""
 
     rss_mb: float
     threads: int
@@ -31,7 +31,7 @@ def memory_mb(pids: Sequence[int]) -> float:
 def footprint(pid: int | None = None) -> Footprint:
     """Of this process, or another one."""
     process = Path(f"/proc/{pid or os.getpid()}")
-    files = [path for path in SHARED_MEMORY.iterdir() if path.is_file()] if SHARED_MEMORY.is_dir() else []
+    files = _mapped(process)
     return Footprint(
         round(_field(process / "status", "VmRSS:") / _KB, 1),
         len(os.listdir(process / "task")),
@@ -50,6 +50,15 @@ def _field(path: Path, name: str) -> int:
     except OSError:
         return 0
     return 0
+
+
+def _mapped(process: Path) -> list[Path]:
+    """Files of /dev/shm that the process maps, also those whose name is gone."""
+    try:
+        lines = (process / "maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return sorted({Path(line.split(maxsplit=5)[5]) for line in lines if f" {SHARED_MEMORY}/" in line})
 
 
 def _size(path: Path) -> int:

@@ -36,6 +36,7 @@ from sightline.clients.events.sink import SinkAway, SinkRefuses, sink_from_setti
 from sightline.clients.events.sink_webhook import WebhookOut, webhook_id
 from sightline.errors import OutputError
 from tests.events_parts import (
+    Gate,
     Receiver,
     Server,
     event,
@@ -343,8 +344,23 @@ class Subscriber:
 def test_mqtt_loses_nothing_while_the_broker_is_away(tmp_path: Path) -> None:
     with mosquitto(tmp_path) as broker:
         subscriber = Subscriber(broker.port)
-        sink = MqttSink(kind="mqtt", url=f"mqtt://127.0.0.1:{broker.port}", topic="s/{camera}/{type}")
-        found = outage(tmp_path / "box", sink, lambda: subscriber.documents, broker.stop, broker.start)
+        gate = Gate(
+            broker.port
+        )  # the subscriber is there before the sink: else nobody would get what is published
+
+        def away() -> None:
+            gate.shut()
+            broker.stop()
+            subscriber.ready.clear()
+
+        def back() -> None:
+            broker.start()
+            assert subscriber.ready.wait(30)
+            gate.open()
+
+        sink = MqttSink(kind="mqtt", url=f"mqtt://127.0.0.1:{gate.port}", topic="s/{camera}/{type}")
+        found = outage(tmp_path / "box", sink, lambda: subscriber.documents, away, back)
+        gate.shut()
         subscriber.close()
     assert set(subscriber.topics) == {"s/gate/sightline.line.crossed"}
     assert list(dict.fromkeys(subscriber.ids)) == list(dict.fromkeys(document["id"] for document in found))

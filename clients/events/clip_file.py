@@ -64,6 +64,7 @@ def _shown(packets: Sequence[Packet], units: Sequence[bytes]) -> list[tuple[Pack
 def write_pictures(path: Path, packets: Sequence[Packet]) -> None:
     """Encode JPEG pictures to H.264. Raises OSError, libav's errors."""
     import av
+    import numpy as np
     from PIL import Image
 
     start, last = packets[0].pts_seconds, -1
@@ -72,7 +73,8 @@ def write_pictures(path: Path, packets: Sequence[Packet]) -> None:
         for packet in packets:
             with Image.open(io.BytesIO(packet.data)) as image:
                 size = image.width // 2 * 2, image.height // 2 * 2  # H.264 in 4:2:0 wants even ones
-                picture = av.VideoFrame.from_image(image.crop((0, 0, *size)))
+                rgb = np.asarray(image.crop((0, 0, *size)).convert("RGB"))
+            picture = av.VideoFrame.from_ndarray(rgb, "rgb24")
             if stream is None:
                 stream = container.add_stream("libx264", rate=5)
                 stream.width, stream.height = size

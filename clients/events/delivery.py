@@ -174,13 +174,14 @@ class Delivery:
         try:
             self._deliver(events)
         except SinkRefuses as error:
+            self._there(error.done)
             self._advance(error.done)
             self._bury(events[error.done], str(error))
             self._advance(1, refused=True)
         else:
+            self._there(len(events))
             self._advance(len(events))
         self._strange = 0
-        self._there()
 
     def _deliver(self, events: Sequence[Event]) -> None:
         try:
@@ -244,12 +245,13 @@ class Delivery:
         while (left := self._retry_at - time.monotonic()) > 0 and time.monotonic() < self._deadline:
             time.sleep(min(left, 0.05))
 
-    def _there(self) -> None:
+    def _there(self, arrived: int) -> None:
+        """The sink has answered."""
         self._failures = 0
         if self._away_since is not None:
             seconds = time.monotonic() - self._away_since
             self._away_since = None
-            waiting = self._reader.figures(0.0)["waiting"]
+            waiting = self._reader.figures(0.0)["waiting"] - arrived
             self._notice(f"sink {self.name} is back after {seconds:.0f} s; {waiting} events still wait")
 
     def _error(self, reason: str) -> None:

@@ -58,8 +58,7 @@ def rgb_from_any(frame: Frame) -> NDArray[np.uint8]:
         src_color_range=ColorRange[colour_range],
         dst_color_range=ColorRange.JPEG,
     )
-    shown: NDArray[np.uint8] = picture.to_ndarray()
-    return shown
+    return np.asarray(picture.to_ndarray(), np.uint8)
 
 
 def picture_from_frame(frame: Frame) -> VideoFrame:

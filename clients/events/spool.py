@@ -74,6 +74,11 @@ class Spool:
         self.settings = settings or SpoolSettings()
         self.changed = threading.Condition()
         self.segments: list[Segment] = []
+        self.cursors: dict[str, Cursor] = {}
+        self.next = self.visible = (
+            1  # number of the record that comes next; of the first that readers do not see yet
+        )
+        self._descriptor = -1  # of the newest segment
         self._now, self._sync = now, sync
         self._segment_bytes = max(4096, min(SEGMENT_BYTES, self.settings.max_bytes // _SEGMENTS_AT_LEAST))
         self._lock_file = lock_folder(self.folder, "the spool")
@@ -249,7 +254,7 @@ class Spool:
     # ---- opening, cursors, closing
 
     def _open(self) -> None:
-        self.cursors: dict[str, Cursor] = load_cursors(self.folder)
+        self.cursors = load_cursors(self.folder)
         for path in sorted(self.folder.glob("[0-9]*.log")):
             self.segments.append(Segment(int(path.stem), path, path.stat().st_size))
         if self.segments:

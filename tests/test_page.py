@@ -15,7 +15,7 @@ from typing import Any
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.clients.page.fmp4 import Fragment, FragmentMuxer, Header
@@ -339,6 +339,7 @@ def messages(viewer: Any) -> list[bytes]:
     return [m for m in iter(viewer.take, None) if isinstance(m, bytes)]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([1000, 400_000])), min_size=1, max_size=400))
 def test_a_slow_viewer_is_bounded_and_goes_on_at_a_keyframe(pictures: list[tuple[bool, int]]) -> None:
     """Nothing is read: the queue stays bounded, and after each gap the first picture is a keyframe."""
@@ -387,6 +388,18 @@ def test_asking_again_and_again_fills_nothing() -> None:
     kinds = [(m[0], int.from_bytes(m[4:8], "big")) for m in messages(viewer)]
     assert sorted(kinds) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert kinds.index((0, 1)) < kinds.index((1, 1))
+
+
+def test_a_camera_that_becomes_private_sends_nothing_of_before() -> None:
+    hub = hub_of("a")
+    hub.connected(0, 1, "h264", playable=True)
+    viewer = hub.join()
+    hub.fragment(0, 1, fragment(0, True))
+    hub.connected(0, 1, "private", playable=False)
+    hub.fragment(0, 1, fragment(1, False))
+    assert messages(viewer) == []
+    assert messages(hub.join()) == []
+    assert hub.jpeg_cameras == {0}
 
 
 def test_large_groups_of_many_cameras_are_bounded() -> None:
@@ -461,6 +474,7 @@ def test_fragments_wait_for_a_keyframe_and_follow_a_new_format(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("codec", sorted(UNITS))
+@settings(deadline=None, max_examples=50)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_as_video_raise_nothing(codec: str, data: bytes) -> None:
     """What a hostile camera sends must not end its thread."""

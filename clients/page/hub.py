@@ -102,10 +102,12 @@ class Hub:
             self._find_watched()
 
     def connected(self, camera: int, epoch: int, codec: str, *, playable: bool) -> None:
-        """A camera's connection begins."""
+        """A camera's connection begins; what waits of the one before is not sent: the camera may be private by now."""
         channel = self.channels.get(camera)
         if channel is not None:
             channel.restart(epoch, codec, playable=playable)
+            for viewer in self.viewers:
+                viewer.restart(camera, channel)
             self._find_watched()
 
     def fragment(self, camera: int, epoch: int, fragment: Fragment) -> None:

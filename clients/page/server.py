@@ -233,7 +233,7 @@ class PageServer:
 
     def _application(self) -> Starlette:
         api = Api(self._hub, self._streams, self._state, self._control)
-        schemes = ("https",) if self._tls else ("http",)
+        schemes: tuple[str, ...] = ("https",) if self._tls else ("http",)
         if self._logins.required:
             schemes = ("http", "https")  # what stands in front of it may speak HTTPS
         return Starlette(

@@ -47,6 +47,10 @@ class RegionRefusedError(InferenceError):
     """The server cannot open the region."""
 
 
+class ServerBusyError(ServerUnavailable):
+    """The server is there, and refused the request because too much waits before it."""
+
+
 @dataclass(frozen=True)
 class Call:
     """What an error text should name."""
@@ -218,7 +222,7 @@ def _from_code(code: str, text: str, call: Call) -> InferenceError:
 
 def _unavailable(code: str, text: str, words: str, call: Call) -> ServerUnavailable:
     if "maximum queue size" in text or "Request timeout expired" in text or code == "RESOURCE_EXHAUSTED":
-        return ServerUnavailable(
+        return ServerBusyError(
             f"the server at {call.address} is overloaded ({words}); send fewer requests at a time"
         )
     if any(part in text for part in ("no available versions", "is not ready")):

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar, cast
 
 from sightline.clients import _answers, _sharing, _wire
+from sightline.clients._errors_border import ServerBusyError
 from sightline.clients._images import ImageLike, item_from, size_of
 from sightline.clients._session import INPROC, Session
 from sightline.errors import (
@@ -45,6 +46,8 @@ def infer(session: Session, model: str, image: ImageLike, method: str = "infer")
         results = asked.results(answer, lambda _: size_of(item))
         if len(results) != 1:
             raise ProtocolError(f"the answer has {len(results)} items; one was asked for")
+    except ServerBusyError:  # it is the same server, and has more to do than to be asked what it knows
+        raise
     except ServerUnavailable:
         session.forget_server()
         raise

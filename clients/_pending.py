@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -71,7 +72,14 @@ class PendingResult(Generic[T]):
 
     def add_done_callback(self, callback: Callable[[PendingResult[T]], None]) -> None:
         """Call `callback(self)` when done; at once when that is already so."""
-        self._future.add_done_callback(lambda _: callback(self))
+        me = weakref.ref(self)  # a circle would keep the image until the garbage collector comes
+
+        def call(_: object) -> None:
+            pending = me()
+            if pending is not None:
+                callback(pending)
+
+        self._future.add_done_callback(call)
 
     def _advance(self, answer: Any, error: BaseException | None) -> None:
         """Take the flow one operation further, in whatever thread the answer arrived."""
@@ -87,6 +95,7 @@ class PendingResult(Generic[T]):
             self._future.set_result(end.value)
             return
         except BaseException as failure:
+            error = answer = None  # the failure's traceback refers to this call
             self._future.set_exception(failure)
             return
         self._start(operation, step)

@@ -40,6 +40,7 @@ DEFAULT_ROWS = 1_024  # of results, where the model does not say how many there 
 _SLOT_BEHIND_BYTES = 32  # behind a slot's frame for each of DEFAULT_ROWS: boxes, classes or an embedding
 SWEEP_EVERY_SECONDS = 60.0
 _PAGE_BYTES = 4_096
+_UNREGISTERED_AT_ONCE = 4
 
 T = TypeVar("T")
 Flow = Generator[_wire.Operation, Any, T]
@@ -130,7 +131,7 @@ def _hold(
     if (
         region is None and session.ring.retired
     ):  # they hold room, and the server may have let go of them by now
-        yield from _unregister_retired(session)
+        yield from _unregister_retired(session, _UNREGISTERED_AT_ONCE)
         region = session.ring.take(size_bytes)
     if region is None:
         why = session.ring.why_none
@@ -148,21 +149,37 @@ def _infer_held(
     release: Release,
     rooms: tuple[_wire.Room, ...],
 ) -> Flow[_wire.Answer]:
-    """Outputs for a frame that lies in the region. Unanswered, the server may use it for ever, so it is given up."""
-    answered = False
+    """Outputs for a frame that lies in the region. Sent and unanswered, the server may use it for ever, so it is given up.
+
+    What ended before it was sent, for instance while the region was made known, the server never saw.
+    """
+    journey = _Journey()
     try:
-        answer = yield from _infer_region(session, asked, frame, region, rooms)
-        answered = True
+        answer = yield from _infer_region(session, asked, frame, region, rooms, journey)
+        journey.is_answered = True
         return answer
     except (BadInputError, ModelNotFoundError):
-        answered = True  # so the server reads no more
+        journey.is_answered = True  # so the server reads no more
         raise
     finally:
-        release(answered and region.registered)
+        release(not journey.is_sent or (journey.is_answered and region.registered))
+
+
+@dataclass
+class _Journey:
+    """How far a request with a region came."""
+
+    is_sent: bool = False
+    is_answered: bool = False
 
 
 def _infer_region(
-    session: Session, asked: Question, frame: Frame, region: Region, rooms: tuple[_wire.Room, ...]
+    session: Session,
+    asked: Question,
+    frame: Frame,
+    region: Region,
+    rooms: tuple[_wire.Room, ...],
+    journey: _Journey,
 ) -> Flow[_wire.Answer]:
     """Outputs for a frame that lies in the region, which is registered first where it is not."""
     for _ in range(3):
@@ -170,6 +187,7 @@ def _infer_region(
             break
         outputs = _outputs_of(session, asked, frame, region, rooms)
         request = _wire.frame_request(asked.model, frame, region.name, outputs)
+        journey.is_sent = True
         try:
             answer = yield request if outputs else _plain_request(asked, frame, region.name)
         except RegionUnknownError:  # the server was started anew since
@@ -199,7 +217,7 @@ def _outputs_of(
 def _register(session: Session, region: Region) -> Flow[bool]:
     """Make the region known to the server; False, and a rest from sharing, where it refuses."""
     yield from _sweep(session)
-    yield from _unregister_retired(session)
+    yield from _unregister_retired(session, _UNREGISTERED_AT_ONCE)
     for attempt in range(2):
         try:
             yield _wire.Register(region.name, region.key, region.size_bytes, session.token())
@@ -219,15 +237,18 @@ def _register(session: Session, region: Region) -> Flow[bool]:
     return False
 
 
-def _unregister_retired(session: Session) -> Flow[None]:
-    """Ask the server to forget retired regions; what it still reads, or was not reached, waits for the next turn."""
+def _unregister_retired(session: Session, most: int) -> Flow[None]:
+    """Ask the server to forget retired regions, at most so many, for a frame waits meanwhile.
+
+    What the server still reads, or was not reached, and the others wait for the next turn.
+    """
     waiting, busy = session.ring.pop_retired(), []
     try:
-        while waiting:
+        for _ in range(min(most, len(waiting))):
             busy += yield from _unregister(session, waiting[:1])
             del waiting[0]
     finally:
-        for region in (*busy, *waiting):
+        for region in (*waiting, *busy):
             session.ring.retire(region)
 
 

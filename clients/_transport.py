@@ -11,6 +11,9 @@ from sightline.clients._flow import Flow
 from sightline.clients._session import INPROC, Deadline, Session
 from sightline.runtime import TOKEN_KEY
 
+QUEUE_SHARE = 0.8
+"""Of the time that is left, what a request may wait in the server's queue."""
+
 T = TypeVar("T")
 Done = Callable[[Any, BaseException | None], None]
 Cancel = Callable[[], None]
@@ -108,10 +111,11 @@ def method_of(
     """Name and arguments of the tritonclient method that carries the operation out.
 
     An inference tells the server how long it may wait in a queue, so that what nobody waits for any more is not computed.
+    That is less than the time that is left: refused by the server, its memory may be used again; given up by us, not.
     """
     match operation:
         case _wire.Infer():
-            left_us = max(1, int(deadline.remaining() * 1e6))
+            left_us = max(1, int(deadline.remaining() * QUEUE_SHARE * 1e6))
             return "infer", {"model_name": operation.model, **tensors(operation), "timeout": left_us}
         case _wire.Describe():
             return "get_model_config", {"model_name": operation.model}

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +118,27 @@ def test_a_frame_that_waited_too_long_is_never_computed(
         for pending in (*running, patient):
             pending.result()
     assert sorted(record.read_text().split()) == ["1", "2", "4"]
+
+
+@pytest.mark.parametrize("timeout", [20.0, 0.002])
+def test_a_requests_memory_is_free_without_the_garbage_collector(
+    busy_server: LocalServer, timeout: float
+) -> None:
+    """Answered or late: few regions of shared memory serve many requests one after the other."""
+    with Client(busy_server.grpc_address) as client:
+        client.detect("busy", frame(0))
+        gc.disable()
+        try:
+            for _ in range(40):
+                slot = client.frame_slot(32, 32)
+                slot.data[:] = 0
+                done = threading.Event()
+                pending = client.submit("busy", slot, timeout_seconds=timeout)
+                pending.add_done_callback(lambda _, done=done, slot=slot: done.set())  # type: ignore[misc]
+                assert done.wait(30)
+                del pending, slot
+            stats = client.stats()
+        finally:
+            gc.enable()
+    assert stats.in_use <= 4
+    assert stats.regions <= (8 if timeout > 1 else 44), "what the server may still read is put aside"

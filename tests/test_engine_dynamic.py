@@ -17,9 +17,11 @@ import pytest
 from sightline.clients._shm import PREFIX
 from sightline.clients.events.event import Event
 from sightline.clients.streams import Recording, Source, Watch
+from sightline.clients.streams.pictures import FramePool
 from sightline.clients.streams.results import EventSink, StreamResult
 from sightline.clients.streams.summary import Summary
-from sightline.errors import StreamError
+from sightline.errors import InferenceError, StreamError
+from sightline.frame import Frame
 from tests.streams_parts import BrightObjectClient, make_clip
 
 
@@ -330,3 +332,33 @@ def test_a_video_sink_that_breaks_takes_nothing_with_it(video: Path, client: Bri
     assert summary.output_errors == {"Broken": 60}
     assert len(notices) == 1
     assert notes.of(0).count("packet") == 60
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_frames_memory_is_free_without_the_garbage_collector(video: Path, breaks: bool) -> None:
+    """Shared memory is scarce: a circle of references would hold it until the collector comes."""
+
+    def before() -> None:
+        if breaks:
+            raise InferenceError("no")
+
+    pool, places = FramePool(most=64), set()
+
+    class Client(BrightObjectClient):
+        def frame_slot(self, *arguments: Any) -> Frame:
+            frame = pool.frame(*arguments)
+            places.add(frame.data.ctypes.data)
+            return frame
+
+    client = Client(before)
+    gc.disable()
+    try:
+        with Watch([Source("door", str(video), paced=False)], client) as watch:
+            watch.wait(60)
+            summary = watch.stop()
+    finally:
+        gc.enable()
+        client.close()
+    assert adds_up(summary)
+    assert (summary.answered, summary.dropped) == ((0, {"error": 60}) if breaks else (60, {}))
+    assert len(places) <= 12

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sightline.clients._transport import QUEUE_SHARE
 from sightline.clients.streams.counters import DROP_MEANINGS, CameraCounters, DropReason
 from sightline.clients.streams.decoder import is_disposable
 from sightline.clients.streams.flow import FlowLimit
@@ -115,7 +116,7 @@ def test_the_age_of_a_frame_is_carried_to_the_request() -> None:
     clock, client = [0.2], Told()
     lane = Lane(client, "m", ServerGate(), lambda _: None, deadline_seconds=1.0, now=lambda: clock[0])
     lane.offer(frame_at(0, 0.0))
-    assert client.timeouts == [pytest.approx(0.8)]
+    assert client.timeouts == [pytest.approx(0.8 / QUEUE_SHARE)]
 
 
 def test_old_frames_are_not_sent_and_old_answers_are_not_shown() -> None:

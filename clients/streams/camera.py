@@ -55,7 +55,7 @@ class Camera:
             "retry_in_seconds": round(max(0.0, link.retry_at - now), 1) if is_waiting else None,
             "error": redact(str(error)) if error and not is_live else None,
             "reason": reader.last_reason if error and not is_live else None,
-            "server_error": redact(str(lane.last_error)) if lane.last_error else None,
+            "server_error": redact(lane.last_error) if lane.last_error else None,
             "connections": link.connections,
             "restarts": self.crashes.count,
             "model": lane.model,

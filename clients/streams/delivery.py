@@ -107,20 +107,24 @@ class Delivery:
             camera.lane.pump()
 
     def _deliver(self, camera: Camera, entry: Entry) -> None:
-        if entry.error is not None or entry.pending is None:
+        frame, pending = entry.take()
+        if entry.error is not None or pending is None or frame is None:
             camera.lane.failed(entry.error or InferenceError("the request was not made"))
             return
         try:
-            detections = entry.pending.result(0)
+            detections = pending.result(0)
         except SightlineError as error:
+            frame = pending = (
+                None  # the error's traceback refers to this call: no circle, so that memory is free at once
+            )
             camera.lane.failed(error)
             return
         except BaseException as error:  # what a foreign client raises is an error of this frame alone
+            frame = pending = None
             camera.lane.failed(InferenceError(redact(str(error))))
             return
         if not camera.lane.answered(entry):
             return
-        frame = entry.frame
         result = StreamResult(frame, detections, time.monotonic() - frame.decoded_at)
         shown = self._observed(camera, result)
         if shown is None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sightline.clients._transport import QUEUE_SHARE
 from sightline.clients.streams.counters import CameraCounters, DropReason
 from sightline.clients.streams.flow import FlowLimit
 from sightline.clients.streams.gate import ServerGate
@@ -66,14 +67,21 @@ def drop_reason(error: BaseException) -> DropReason:
 class Entry:
     """One frame that was sent. `pending` is None until it is, or where that failed with `error`."""
 
-    __slots__ = ("answered_at", "done", "error", "frame", "pending", "sent_at")
+    __slots__ = ("answered_at", "decoded_at", "done", "error", "frame", "pending", "sent_at")
 
     def __init__(self, frame: StreamFrame, now: float) -> None:
-        self.frame = frame
+        self.frame: StreamFrame | None = frame
+        self.decoded_at = frame.decoded_at
         self.sent_at = self.answered_at = now
         self.pending: Pending | None = None
         self.error: SightlineError | None = None
         self.done = False
+
+    def take(self) -> tuple[StreamFrame | None, Pending | None]:
+        """Frame and request, which the entry forgets: a request's callback refers to it, and a circle holds memory."""
+        taken = self.frame, self.pending
+        self.frame = self.pending = None
+        return taken
 
 
 class Lane:
@@ -99,7 +107,7 @@ class Lane:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = CameraCounters()
-        self.last_error: SightlineError | None = None
+        self.last_error: str | None = None  # the error itself would hold the frame by its traceback
         self.model = model
         self.max_in_flight = max_in_flight
         self.deadline_seconds = deadline_seconds
@@ -166,7 +174,7 @@ class Lane:
             frame = self._slot.take()
             if self.lossless:
                 self._taken.set()
-            if frame is not None and may_send and not self.is_late(frame, now):
+            if frame is not None and may_send and not self.is_late(frame.decoded_at, now):
                 entry = Entry(frame, now)
                 self._sent.append(entry)
                 self._in_flight += 1
@@ -179,12 +187,15 @@ class Lane:
         return None
 
     def _send(self, entry: Entry) -> None:
+        frame = entry.frame
+        if frame is None:  # abandoned meanwhile
+            return
         timeout = None
         if not self.lossless:
-            left = entry.frame.decoded_at + self.deadline_seconds - self._now()
-            timeout = max(left, _LEAST_SECONDS)
+            left = entry.decoded_at + self.deadline_seconds - self._now()
+            timeout = max(left, _LEAST_SECONDS) / QUEUE_SHARE
         try:
-            pending = self._client.submit(self.model, entry.frame.frame, timeout_seconds=timeout)
+            pending = self._client.submit(self.model, frame.frame, timeout_seconds=timeout)
         except SightlineError as error:
             entry.error = error
             self._answer_came(entry)
@@ -213,20 +224,20 @@ class Lane:
                 return None
             return self._sent.popleft()
 
-    def is_late(self, frame: StreamFrame, now: float) -> bool:
-        """Whether an answer at this time is of no use any more."""
-        return not self.lossless and now - frame.decoded_at > self.deadline_seconds
+    def is_late(self, decoded_at: float, now: float) -> bool:
+        """Whether an answer at this time to a frame of that time is of no use any more."""
+        return not self.lossless and now - decoded_at > self.deadline_seconds
 
     def answered(self, entry: Entry) -> bool:
         """The frame has its result; False where it came too late to be shown."""
         self._gate.answered()
         self.last_error = None
-        frame, now = entry.frame, self._now()
+        now = self._now()
         self._flow.answered(entry.answered_at - entry.sent_at, self.deadline_seconds, now)
-        if self.is_late(frame, now):
+        if self.is_late(entry.decoded_at, now):
             self.counters.dropped(DropReason.EXPIRED)
             return False
-        self.counters.answered(frame.decoded_at, now)
+        self.counters.answered(entry.decoded_at, now)
         return True
 
     def failed(self, error: SightlineError) -> None:
@@ -235,7 +246,7 @@ class Lane:
             self.counters.dropped(DropReason.STOPPED)
             return
         reason = drop_reason(error)
-        self.last_error = error
+        self.last_error = str(error)
         if reason is DropReason.SERVER_UNAVAILABLE:
             self._gate.unavailable(self._now())
         elif reason is not DropReason.EXPIRED:
@@ -278,5 +289,5 @@ class Lane:
         for _ in range(under_way):
             self._flow.leave()
         for entry in left:
-            if entry.pending is not None:
-                entry.pending.cancel()
+            if (pending := entry.take()[1]) is not None:
+                pending.cancel()

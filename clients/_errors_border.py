@@ -21,6 +21,8 @@ from sightline.errors import (
 )
 
 MAX_TEXT_CHARACTERS = 500
+OVERLOADED = "is overloaded"
+"""Stands in the text of a ServerUnavailable where the server is there, and refused because too much waits."""
 
 
 class RegionUnknownError(InferenceError):
@@ -45,10 +47,6 @@ class RestrictedError(InferenceError):
 
 class RegionRefusedError(InferenceError):
     """The server cannot open the region."""
-
-
-class ServerBusyError(ServerUnavailable):
-    """The server is there, and refused the request because too much waits before it."""
 
 
 @dataclass(frozen=True)
@@ -222,8 +220,8 @@ def _from_code(code: str, text: str, call: Call) -> InferenceError:
 
 def _unavailable(code: str, text: str, words: str, call: Call) -> ServerUnavailable:
     if "maximum queue size" in text or "Request timeout expired" in text or code == "RESOURCE_EXHAUSTED":
-        return ServerBusyError(
-            f"the server at {call.address} is overloaded ({words}); send fewer requests at a time"
+        return ServerUnavailable(
+            f"the server at {call.address} {OVERLOADED} ({words}); send fewer requests at a time"
         )
     if any(part in text for part in ("no available versions", "is not ready")):
         return ServerUnavailable(

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar, cast
 
 from sightline.clients import _answers, _sharing, _wire
-from sightline.clients._errors_border import ServerBusyError
+from sightline.clients._errors_border import OVERLOADED
 from sightline.clients._images import ImageLike, item_from, size_of
 from sightline.clients._session import INPROC, Session
 from sightline.errors import (
@@ -46,10 +46,9 @@ def infer(session: Session, model: str, image: ImageLike, method: str = "infer")
         results = asked.results(answer, lambda _: size_of(item))
         if len(results) != 1:
             raise ProtocolError(f"the answer has {len(results)} items; one was asked for")
-    except ServerBusyError:  # it is the same server, and has more to do than to be asked what it knows
-        raise
-    except ServerUnavailable:
-        session.forget_server()
+    except ServerUnavailable as error:
+        if OVERLOADED not in str(error):  # else it is the same server, and has enough to do
+            session.forget_server()
         raise
     except ProtocolError:
         session.models.pop(model, None)  # it may have been built anew, for another task

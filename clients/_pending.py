@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from sightline.clients._flow import Flow
 from sightline.clients._session import Deadline
 from sightline.clients._transport import Cancel, Transport
-from sightline.errors import Cancelled, DeadlineExceeded
+from sightline.errors import Cancelled, DeadlineExceeded, InferenceError
 from sightline.results import Detections
 
 T = TypeVar("T")
@@ -95,7 +95,9 @@ class PendingResult(Generic[T]):
             self._future.set_result(end.value)
             return
         except BaseException as failure:
-            error = answer = None  # the failure's traceback refers to this call
+            error = answer = None
+            if isinstance(failure, InferenceError):  # its traceback refers to this call, and so to itself
+                failure.__traceback__ = None
             self._future.set_exception(failure)
             return
         self._start(operation, step)

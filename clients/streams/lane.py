@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sightline.clients._errors_border import OVERLOADED
 from sightline.clients._transport import QUEUE_SHARE
 from sightline.clients.streams.counters import CameraCounters, DropReason
 from sightline.clients.streams.flow import FlowLimit
@@ -22,7 +23,6 @@ from sightline.results import Detections
 UNDELIVERED = 2
 """Answers of one camera that may wait for the outputs; while more do, nothing is sent for it."""
 DEADLINE_SECONDS = 4.0
-_OVERLOAD_WORD = "is overloaded"
 _LATE_WORD = "timeout expired"
 _LEAST_SECONDS = 0.001
 _POLL_SECONDS = 0.05
@@ -56,7 +56,7 @@ def drop_reason(error: BaseException) -> DropReason:
         text = str(error)
         if _LATE_WORD in text:
             return DropReason.EXPIRED
-        return DropReason.REFUSED if _OVERLOAD_WORD in text else DropReason.SERVER_UNAVAILABLE
+        return DropReason.REFUSED if OVERLOADED in text else DropReason.SERVER_UNAVAILABLE
     if isinstance(
         error, ModelNotFoundError
     ):  # after the start: the server is back and still loads its models

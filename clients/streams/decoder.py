@@ -63,7 +63,7 @@ class Decoder:
         """Width and height that the newest key frame spoke of."""
         return self._context.width, self._context.height
 
-    def feeds(self, packet: Packet, pts_seconds: float) -> bool:
+    def feeds(self, packet: Packet[VideoStream], pts_seconds: float) -> bool:
         """Whether the access unit has to be decoded; one that need not is counted as skipped."""
         if packet.is_keyframe:
             self._note_keyframe(pts_seconds)
@@ -73,7 +73,7 @@ class Decoder:
             self._counters.dropped(DropReason.SKIPPED)
         return is_fed
 
-    def _needs(self, packet: Packet, pts_seconds: float) -> bool:
+    def _needs(self, packet: Packet[VideoStream], pts_seconds: float) -> bool:
         if self._only_keyframes and not packet.is_keyframe:
             return False
         if self.decode == "all" or not self._picker.may_skip(pts_seconds):
@@ -81,7 +81,7 @@ class Decoder:
         alone = self._only_keyframes or self._is_intra
         return not (alone or is_disposable(self._codec, packet, self._prefix_bytes))
 
-    def pictures(self, packet: Packet) -> list[VideoFrame]:
+    def pictures(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         """What comes out after this access unit; an empty one drains the decoder at a file's end."""
         import av.error
 

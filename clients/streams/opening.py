@@ -79,7 +79,8 @@ def open_container(source: Source) -> InputContainer:
         arguments["timeout"] = (OPEN_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS)
     if source.hardware == "auto" and (accelerator := hardware_decoder()) is not None:
         arguments["hwaccel"] = accelerator
-    return av.open(open_address(source), **arguments)
+    container: InputContainer = av.open(open_address(source), **arguments)
+    return container
 
 
 def hardware_decoder() -> HWAccel | None:

@@ -72,12 +72,12 @@ class CameraReader(threading.Thread):
     ) -> None:
         super().__init__(name=f"camera-{source.name}", daemon=True)
         self.source = source
-        self.link = Reconnect(connections=before.link.connections if before else 0)
-        self.life = before.life if before else CameraLife(source.name)
+        self.link: Reconnect = Reconnect(connections=before.link.connections if before else 0)
+        self.life: CameraLife = before.life if before else CameraLife(source.name)
         self.last_error: StreamError | None = None
         self.last_reason: str | None = None
         self.beat = now()
-        self.epoch = before.epoch if before else 0
+        self.epoch: int = before.epoch if before else 0
         self._number = number
         self._lane = lane
         self._counters = lane.counters

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import typer
 
+from sightline.clients.events.cli import register_events
 from sightline.clients.infer_cli import register_infer
 from sightline.clients.page.cli import register_page
 from sightline.clients.pipe.cli import register_pipe
@@ -15,5 +16,6 @@ def register(app: typer.Typer) -> None:
     """Add this room's commands."""
     register_infer(app)
     register_watch(app)
+    register_events(app)
     register_pipe(app)
     register_page(app)

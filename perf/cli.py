@@ -58,9 +58,12 @@ Examples:
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
+    from sightline.perf.streams.command import register_streams_bench
+
     app.command("bench", help=BENCH_HELP)(_bench)
     app.command("cameras", help=CAMERAS_HELP)(_cameras)
     app.command("perf", help=PERF_HELP)(_perf)
+    register_streams_bench(app)
 
 
 def _cameras(

@@ -36,6 +36,10 @@ The road, one command a step:
     sightline watch rtsp://camera/1 --model my --page 8080
                                                     live cameras, with a web page
 
+    sightline watch cameras.yaml --page 8080        the same with rules, events and sinks, from a file
+
+    sightline pipe in/ out/ --model my              images of a folder, one result each
+
     sightline perf my                               load test with perf_analyzer
 
 Each command has its own --help with examples.

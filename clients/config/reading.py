@@ -19,6 +19,7 @@ from sightline.redact import hide, hide_credentials, redact
 
 MAX_FILE_BYTES = 4 << 20
 _SECRET_FIELD = re.compile(r"url|secret|password|users", re.IGNORECASE)
+_SQLITE = "sqlite:///"
 _PATHS = {"ca_file", "path", "tls_certificate", "tls_key", "folder"}
 
 
@@ -101,7 +102,9 @@ def _expanded(value: Any, folder: Path, field: str = "") -> Any:
 
 
 def _with_folder(url: str, folder: Path) -> str:
-    """A camera that is a file or a folder is looked for where the cameras file lies."""
+    """A camera that is a file or a folder, and an SQLite file, are looked for where the cameras file lies."""
+    if url.startswith(_SQLITE) and not url.startswith(f"{_SQLITE}/"):
+        return _SQLITE + str(folder.absolute() / url.removeprefix(_SQLITE))
     beside = folder / url
     try:
         return str(beside) if "://" not in url and not Path(url).exists() and beside.exists() else url

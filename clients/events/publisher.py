@@ -26,6 +26,7 @@ class Publisher:
     data["clip"], paths below the media folder. What is not made stands in data["not_kept"], with the reason.
     Pictures are those of results, which privacy has cleaned; they have no boxes drawn in.
     An event that cannot be kept is counted and told once; the streams go on.
+    show: gets each event as it is kept, with the paths, for people to see at once.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Publisher:
         media: MediaStore | None = None,
         *,
         notice: Callable[[str], None] = lambda text: None,
+        show: Callable[[Event], None] = lambda event: None,
     ) -> None:
+        self._show = show
         self._outbox, self._media, self._notice = outbox, media, notice
         self._clips = Clips(media) if media is not None else None
         self._lock = threading.Lock()
@@ -141,6 +144,8 @@ class Publisher:
             kept, reason = self._outbox.put(*events), "the spool is full"
         except OutputError as error:
             kept, reason = False, str(error)
+        for event in events:
+            self._show(event)
         with self._lock:
             self._put += len(events) if kept else 0
             self._lost += 0 if kept else len(events)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sightline.clients.config.watch_file import WatchFile
+from sightline.clients.events.event import Event
 from sightline.clients.events.media import MediaStore
 from sightline.clients.events.outbox import Outbox
 from sightline.clients.events.publisher import Publisher
@@ -17,24 +18,29 @@ DRAIN_SECONDS = 3.0
 
 
 class Keeping:
-    """Opens all of it, in the file's folder. Raises OutputError where it cannot be used."""
+    """Opens all of it, in the file's folder. Raises OutputError where it cannot be used.
 
-    def __init__(self, document: WatchFile, notice: Callable[[str], None]) -> None:
+    show: gets each event as it is kept, for people to see at once.
+    """
+
+    def __init__(
+        self, document: WatchFile, notice: Callable[[str], None], show: Callable[[Event], None]
+    ) -> None:
         folder = document.folder
         self.store = EventStore(folder / "events.sqlite", notice=notice)
         self.media = MediaStore(folder / "media", document.media, notice=notice)
         self.outbox = Outbox(
             folder / "spool", document.spool, document.sinks, store=self.store, notice=notice
         )
-        self.publisher = Publisher(self.outbox, self.media)
+        self.publisher = Publisher(self.outbox, self.media, notice=notice, show=show)
 
     def reconfigure(self, sinks: Sequence[Sink]) -> None:
         """Other sinks from now on."""
         self.outbox.reconfigure(sinks)
 
     def state(self) -> dict[str, Any]:
-        """Figures of spool, sinks and media."""
-        return self.outbox.state() | {"media": self.media.state()}
+        """Figures of spool, sinks, media and what was kept of events."""
+        return self.outbox.state() | {"media": self.media.state(), "events": self.publisher.state()}
 
     def close(self) -> None:
         """Deliver for a short while what waits; the rest stays in the spool for the next time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sightline.clients import Client
     from sightline.clients.config.watch_file import Page
     from sightline.clients.page.server import PageServer
-    from sightline.clients.streams.results import Analyst, StreamSink, VideoSink
+    from sightline.clients.streams.results import Analyst, StreamResult, StreamSink, VideoSink
     from sightline.clients.streams.summary import Summary
 
 RELOAD_SECONDS = 1.0
@@ -69,8 +70,10 @@ class WatchService:
         self._identities = Identities()
         self._analysts: dict[str, CameraAnalytics] = {}
         sources = sources_of(document)
-        self._keeping = Keeping(document, notice) if path else None
+        self._keeping: Keeping | None = None
         self._page = _opened(page, self if path else None)
+        if path:
+            self._keeping = self._kept(document)
         viewers = [
             *([self._keeping.publisher] if self._keeping else []),
             *videos,
@@ -78,7 +81,7 @@ class WatchService:
         ]
         guarded = [PrivacyFilter(viewer, self._is_private) for viewer in viewers]
         kept = [self._keeping.publisher] if self._keeping else []
-        shown = [self._page] if self._page else []
+        shown = [_Shown(self._page) if kept else self._page] if self._page else []
         try:
             self.watch = Watch(
                 list(sources.values()),
@@ -115,6 +118,14 @@ class WatchService:
     def page_url(self) -> str | None:
         """Where the page is; None without one."""
         return self._page.url if self._page else None
+
+    def _kept(self, document: WatchFile) -> Keeping:
+        show = self._page.emit if self._page else lambda event: None
+        try:
+            return Keeping(document, self._notice, show)
+        except BaseException:
+            self._close_outputs()
+            raise
 
     def _close_outputs(self) -> None:
         if self._page:
@@ -255,6 +266,19 @@ class WatchService:
         told = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
         if told or found.sinks:
             self._notice(f"{self._path} was read again: {told or 'other sinks'}")
+
+
+class _Shown:
+    """The page's results; its events come from the publisher, which knows their pictures."""
+
+    def __init__(self, page: PageServer) -> None:
+        self._page = page
+
+    def write(self, result: StreamResult) -> None:
+        self._page.write(replace(result, events=()))
+
+    def close(self) -> None:
+        """The service closes the page."""
 
 
 def _opened(page: Page | None, control: WatchService | None) -> PageServer | None:

@@ -91,7 +91,7 @@ def brokers_away(full: bool) -> Figure:
     )
     twice = {name: sum(n - 1 for n in Counter(numbers).values()) for name, numbers in found.items()}
     done = (
-        f"Redis (valkey) killed, mosquitto killed, Kafka (librdkafka's mock cluster) stopped for {away:.0f} s while {sent} "
+        f"Redis (valkey) killed, mosquitto ended, Kafka (librdkafka's mock cluster) halted for {away:.0f} s while {sent} "
         "events came; a file beside them"
     )
     more = {"lost": lost, "delivered_twice": twice, "events": sent}

@@ -29,8 +29,8 @@ from sightline.perf.cameras import CameraServer
 
 NAMES = ("crossing", "station", "bridge", "market", "harbour", "school", "depot", "park", "tunnel")
 VEHICLES = ["car", "truck", "bus", "motorcycle"]
-RATE = 4
-WATCH_SECONDS = 75.0
+RATE = 2
+WATCH_SECONDS = 45.0
 DESKTOP = {"width": 1600, "height": 900}
 PHONE = {"width": 412, "height": 892}
 

@@ -31,7 +31,7 @@ from sightline.clients.page.requests import (
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NO_CONTROL = (
     "this watch was started without a cameras file, so its cameras and rules cannot be changed here; "
-    "start it with `sightline watch --config cameras.yaml`"
+    "start it with `sightline watch cameras.yaml`"
 )
 _PICTURES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 _MEDIA = {

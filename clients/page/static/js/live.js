@@ -156,7 +156,7 @@ export class LiveView {
       else this.showSide(name);
     }
     if (this.routed && name !== before) tile?.view.focus({ preventScroll: true });
-    this.routed = true;
+    this.routed = this.tiles.size > 0;
     this.layout();
     this.showWanted();
   }

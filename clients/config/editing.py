@@ -150,10 +150,10 @@ def _flow_points(value: Any) -> Any:
             made[key] = _flow_points(inner)
         return made
     if isinstance(value, (list, tuple)):
-        made = CommentedSeq([_flow_points(inner) for inner in value])
+        items = CommentedSeq([_flow_points(inner) for inner in value])
         if not any(isinstance(inner, Mapping) for inner in value):
-            made.fa.set_flow_style()
-        return made
+            items.fa.set_flow_style()
+        return items
     return round(value, 4) if isinstance(value, float) else value
 
 

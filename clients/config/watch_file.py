@@ -56,7 +56,7 @@ class Camera(Stream, Analytics):
     paced: bool = Field(default=True, description="a file: at its own speed; false: as fast as it goes")
     tls_verify: bool = Field(default=True, description="rtsps, https: the camera's certificate must be valid")
     ca_file: Path | None = Field(
-        default=None, description="certificates that are trusted besides the system's"
+        default=None, description="certificates that are trusted instead of the system's"
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from av.codec.hwaccel import HWAccel
     from av.container import InputContainer
 
-OPEN_TIMEOUT_SECONDS = 5.0
+OPEN_TIMEOUT_SECONDS = 4.0
 READ_TIMEOUT_SECONDS = 2.0
 NO_DATA = "gave no data in time"
 # A playlist may name other files and hosts; these keep FFmpeg at what the person named.

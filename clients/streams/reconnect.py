@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-STALL_SECONDS = 4.5
+STALL_SECONDS = 4.0
 KEYFRAME_SECONDS = 20.0
 """So long a new connection that sends data is given for its first key frame; smart codecs have them that far apart."""
 

@@ -55,8 +55,8 @@ def frame_at(number: int, seconds: float = 0.0) -> StreamFrame:
         (2, False, (0.5, 1.0)),
         (3, False, (1.0, 2.0)),
         (5, False, (4.0, 8.0)),
-        (6, False, (5.0, 10.0)),
-        (1000, False, (5.0, 10.0)),
+        (6, False, (4.0, 8.0)),
+        (1000, False, (4.0, 8.0)),
         (1, True, (2.5, 5.0)),
         (5, True, (30.0, 60.0)),
         (1000, True, (30.0, 60.0)),
@@ -107,7 +107,7 @@ def test_waits_are_jittered_and_kept() -> None:
             wait = link.failed(100.0)
         waits.append(wait)
         assert link.retry_at == 100.0 + wait
-    assert all(5.0 <= w <= 10.0 for w in waits)
+    assert all(4.0 <= w <= 8.0 for w in waits)
     assert len({round(w, 3) for w in waits}) > 40
 
 

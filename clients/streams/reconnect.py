@@ -33,7 +33,7 @@ class Backoff:
     """Waits between attempts, in seconds; refused credentials wait longer, because cameras lock accounts."""
 
     first_seconds: float = 0.5
-    cap_seconds: float = 10.0
+    cap_seconds: float = 8.0
     auth_first_seconds: float = 5.0
     auth_cap_seconds: float = 60.0
     steady_seconds: float = 5.0

@@ -75,6 +75,11 @@ class CameraProcess:
             process.kill()
             process.communicate()
 
+    def shoot(self) -> None:
+        """SIGKILL, without waiting for its end; kill() follows."""
+        if self._process is not None:
+            self._process.kill()
+
     def freeze(self, frozen: bool) -> None:
         """Stop it from running while its connections stay open, or let it go on."""
         if self._process is not None:

@@ -92,8 +92,10 @@ def killed_servers(full: bool) -> Figure:
             links.scene.live([*SIBLINGS, *links.names])
             killed = time.monotonic()
             for server in servers:
-                server.kill()
+                server.shoot()
             links.detect(killed)
+            for server in servers:
+                server.kill()
             time.sleep(waits.uniform(0.2, 2.0))
             for server in servers:
                 server.start()

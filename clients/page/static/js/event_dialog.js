@@ -4,6 +4,7 @@
 import { mediaPath } from "./api.js";
 import { h, iconButton, plainWords } from "./dom.js";
 import { eventTitle } from "./feed.js";
+import { kept } from "./picture.js";
 
 const SHOWN_ELSEWHERE = new Set(["snapshot", "clip", "camera", "rule", "keep"]);
 
@@ -27,11 +28,12 @@ export function showEvent(event) {
 }
 
 function media(data) {
-  const gone = (what) => (e) => e.target.replaceWith(h("p", { class: "quiet" }, `The ${what} is not there: it is still being made, or was deleted to make room.`));
+  const gone = (what) => () => h("p", { class: "quiet" }, `The ${what} is not there: it is still being made, or was deleted to make room.`);
   if (data.clip) {
-    return h("video", { src: mediaPath(data.clip), controls: true, autoplay: true, muted: true, loop: true, playsInline: true, poster: data.snapshot ? mediaPath(data.snapshot) : undefined, onerror: gone("clip") });
+    const poster = data.snapshot ? mediaPath(data.snapshot) : undefined;
+    return kept("video", mediaPath(data.clip), { controls: true, autoplay: true, muted: true, loop: true, playsInline: true, poster }, gone("clip"));
   }
-  if (data.snapshot) return h("img", { src: mediaPath(data.snapshot), alt: "Picture of the event", onerror: gone("picture") });
+  if (data.snapshot) return kept("img", mediaPath(data.snapshot), { alt: "Picture of the event" }, gone("picture"));
   return h("p", { class: "quiet" }, "No picture was kept of this event.");
 }
 

@@ -5,6 +5,7 @@ import { mediaPath } from "./api.js";
 import { eventColour } from "./colours.js";
 import { dayAndClock, h, icon, plainWords, typeWords } from "./dom.js";
 import { showEvent } from "./event_dialog.js";
+import { kept } from "./picture.js";
 import { on, store } from "./store.js";
 
 const SHOWN = 40;
@@ -19,7 +20,7 @@ export function eventTitle(event) {
 export function eventCard(event, { large = false } = {}) {
   const data = event.data ?? {};
   const picture = data.snapshot
-    ? h("img", { src: mediaPath(data.snapshot), alt: "", loading: "lazy", decoding: "async", onerror: (e) => e.target.replaceWith(placeholder()) })
+    ? kept("img", mediaPath(data.snapshot), { alt: "", loading: "lazy", decoding: "async" }, placeholder)
     : placeholder();
   const mark = h("i", { class: "mark" });
   mark.style.background = eventColour(event);

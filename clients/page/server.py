@@ -323,8 +323,8 @@ class PageServer:
                 text = await websocket.receive_text()
                 with contextlib.suppress(ValueError, RecursionError):
                     hub.command(viewer, json.loads(text))
-        except (WebSocketDisconnect, KeyError, RuntimeError):
-            pass  # gone, or it sent bytes where the page sends text
+        except (WebSocketDisconnect, KeyError, RuntimeError, asyncio.CancelledError):
+            pass  # gone, or it sent bytes where the page sends text, or the server ends
         finally:
             hub.leave(viewer)
             for task in tasks:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sightline.clients.config.reading import watch_file_from_text
 from sightline.perf.cameras import CameraServer
 from tests.onnx_models import yolov8_like
 
@@ -69,10 +70,14 @@ def test_blocks_are_found() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_every_command(tmp_path: Path, workplace: dict[str, str]) -> None:
+def test_every_command(tmp_path: Path, workplace: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """All shell, Python and YAML blocks do what they promise."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for kind, text in BLOCKS:
+        if kind == "yaml" and "cameras" in yaml.safe_load(text):
+            monkeypatch.setenv("HOOK_SECRET", "whsec_abcdefgh")
+            assert watch_file_from_text(text, tmp_path / "yard.yaml").cameras["yard"].rules
+            continue
         if kind == "yaml":
             (tmp_path / "my_card.yaml").write_text(text)
             assert yaml.safe_load(text)["source"] == "my.onnx"
@@ -89,7 +94,7 @@ def test_every_command(tmp_path: Path, workplace: dict[str, str]) -> None:
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     assert (tmp_path / "drawn").is_dir()
     assert (tmp_path / "answer.bin").stat().st_size > 0
-    assert (tmp_path / "events.jsonl").exists()
+    assert (tmp_path / "sightline_data" / "events.sqlite").exists()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,10 @@ def test_links_resolve(document: str) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["build", "serve", "doctor", "models", "infer", "watch", "perf", "bench", "cameras", "train", "demo"],
+    [
+        *("build", "serve", "doctor", "models", "infer", "watch", "pipe", "bulk", "events", "page-password"),
+        *("perf", "bench", "bench-streams", "cameras", "train", "demo"),
+    ],
 )
 def test_help_teaches(command: str) -> None:
     """Each command has help with an example."""

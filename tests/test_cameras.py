@@ -22,13 +22,13 @@ import numpy as np
 import psutil
 import pytest
 
+from sightline.clients.rtsp.digest import DigestGuard
+from sightline.clients.rtsp.rtp import MAX_PAYLOAD_BYTES, RtpSender, payloads
 from sightline.errors import MissingDependencyError, PortInUseError
 from sightline.perf.cameras import CameraServer, gstreamer_missing, server
 from sightline.perf.cameras.clip_file import Clip, nal_type, read_clip, split_nals, write_clip
 from sightline.perf.cameras.clips import clip_paths, load_truth, rendered_clips
-from sightline.perf.cameras.digest import DigestGuard
 from sightline.perf.cameras.render import FRAME_MARK, ClipSpec
-from sightline.perf.cameras.rtp import MAX_PAYLOAD_BYTES, RtpSender, payloads
 
 SIZE = (320, 180)
 SMALL: dict[str, Any] = {"size": SIZE, "seconds": 2.0}

@@ -13,20 +13,21 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
-from sightline.errors import PortInUseError
-from sightline.perf.cameras.clip_file import Clip
-from sightline.perf.cameras.digest import DigestGuard, challenge, new_nonce
-from sightline.perf.cameras.faults import Faults
-from sightline.perf.cameras.player import Channel, InterleavedChannel, Player, UdpChannel
-from sightline.perf.cameras.rtsp import (
+from sightline.clients.rtsp.channels import Channel, InterleavedChannel, UdpChannel
+from sightline.clients.rtsp.description import session_description
+from sightline.clients.rtsp.digest import DigestGuard, challenge, new_nonce
+from sightline.clients.rtsp.messages import (
     METHODS,
     Request,
     number_pair,
     read_request,
     response,
-    session_description,
     transport_fields,
 )
+from sightline.errors import PortInUseError
+from sightline.perf.cameras.clip_file import Clip
+from sightline.perf.cameras.faults import Faults
+from sightline.perf.cameras.player import Player
 
 _SESSION_TIMEOUT_SECONDS = 60
 _STOP_SECONDS = 5.0
@@ -146,7 +147,8 @@ class Session:
             await self._reader.read()  # until the client gives up
             return
         base = request.url.rstrip("/") + "/"
-        body = session_description(camera.clip)
+        clip = camera.clip
+        body = session_description(clip.sps, clip.pps, clip.frames_per_second, "Sightline camera")
         if camera.faults.sdp:
             body = camera.faults.sdp(body)
         await self._write(response(request, headers={"Content-Base": base}, body=body))
@@ -155,7 +157,7 @@ class Session:
         offered = transport_fields(request.headers.get("transport", ""))
         channel: Channel
         if offered[""] == "RTP/AVP/TCP":
-            numbers = number_pair(offered.get("interleaved") or "0-1")
+            numbers = number_pair(offered.get("interleaved") or "0-1", 255)
             channel = InterleavedChannel(self._writer, numbers)
             agreed = f"RTP/AVP/TCP;unicast;interleaved={numbers[0]}-{numbers[1]}"
         elif offered[""] in ("RTP/AVP", "RTP/AVP/UDP") and "client_port" in offered:

@@ -7,82 +7,13 @@ import asyncio
 import random
 import secrets
 import time
-from typing import Protocol
 
+from sightline.clients.rtsp.channels import Channel
+from sightline.clients.rtsp.rtp import REPORT_SECONDS, RtpSender
 from sightline.perf.cameras.clip_file import NAL_IDR, Clip, nal_type, split_nals
 from sightline.perf.cameras.faults import Faults
-from sightline.perf.cameras.rtp import REPORT_SECONDS, RtpSender
 
-_SLOW_CLIENT_BYTES = 1 << 20
 _CHATTER_SECONDS = 0.2
-
-
-class Channel(Protocol):
-    """Where RTP and RTCP packets go."""
-
-    def send(self, packet: bytes, *, control: bool = False) -> None: ...
-
-    def full(self) -> bool: ...
-
-    def close(self) -> None: ...
-
-
-class InterleavedChannel:
-    """Packets inside the RTSP connection (RFC 2326, 10.12)."""
-
-    def __init__(self, writer: asyncio.StreamWriter, numbers: tuple[int, int]) -> None:
-        self._writer, self._numbers = writer, numbers
-
-    def send(self, packet: bytes, *, control: bool = False) -> None:
-        head = bytes([0x24, self._numbers[control]]) + len(packet).to_bytes(2, "big")
-        if not self._writer.is_closing():
-            self._writer.write(head + packet)
-
-    def full(self) -> bool:
-        return self._writer.transport.get_write_buffer_size() > _SLOW_CLIENT_BYTES
-
-    def close(self) -> None:
-        """The connection belongs to the session."""
-
-
-class UdpChannel:
-    """A pair of local UDP ports, RTP on the even one, that send to the client's pair."""
-
-    def __init__(self, sockets: list[asyncio.DatagramTransport], host: str, ports: tuple[int, int]) -> None:
-        self._sockets, self._host, self._ports = sockets, host, ports
-
-    @classmethod
-    async def open(cls, host: str, ports: tuple[int, int]) -> UdpChannel:
-        loop = asyncio.get_running_loop()
-        for _ in range(50):
-            base = random.randrange(20_000, 60_000, 2)
-            opened: list[asyncio.DatagramTransport] = []
-            try:
-                for port in (base, base + 1):
-                    transport, _ = await loop.create_datagram_endpoint(
-                        asyncio.DatagramProtocol, ("127.0.0.1", port)
-                    )
-                    opened.append(transport)
-                return cls(opened, host, ports)
-            except OSError:
-                for transport in opened:
-                    transport.close()
-        raise OSError("no free pair of UDP ports was found")
-
-    @property
-    def server_ports(self) -> tuple[int, int]:
-        first, second = (socket.get_extra_info("sockname")[1] for socket in self._sockets)
-        return first, second
-
-    def send(self, packet: bytes, *, control: bool = False) -> None:
-        self._sockets[control].sendto(packet, (self._host, self._ports[control]))
-
-    def full(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        for socket in self._sockets:
-            socket.close()
 
 
 class Disorder:

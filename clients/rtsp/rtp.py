@@ -16,7 +16,7 @@ _NTP_EPOCH_SECONDS = 2_208_988_800
 _FU_A = 28
 _RTP_VERSION_2 = 0x80
 _MARKER = 0x80
-_RTCP_SENDER_REPORT, _RTCP_SOURCE_DESCRIPTION, _SDES_CNAME = 200, 202, 1
+_RTCP_SENDER_REPORT, _RTCP_SOURCE_DESCRIPTION, _RTCP_BYE, _SDES_CNAME = 200, 202, 203, 1
 
 
 def payloads(nal: bytes) -> Iterator[bytes]:
@@ -77,3 +77,7 @@ class RtpSender:
             + struct.pack(">BBH", _RTP_VERSION_2 | 1, _RTCP_SOURCE_DESCRIPTION, len(chunk) // 4)
             + chunk
         )
+
+    def goodbye(self) -> bytes:
+        """A report with BYE: the stream has ended (RFC 3550, 6.6)."""
+        return self.report() + struct.pack(">BBHI", _RTP_VERSION_2 | 1, _RTCP_BYE, 1, self.ssrc)

@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
-
-from sightline.perf.cameras.clip_file import Clip
-from sightline.perf.cameras.rtp import CLOCK_HERTZ, PAYLOAD_TYPE
 
 METHODS = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY", "TEARDOWN", "GET_PARAMETER")
 _REASONS = {
@@ -18,8 +15,12 @@ _REASONS = {
     401: "Unauthorized",
     404: "Not Found",
     405: "Method Not Allowed",
+    408: "Request Timeout",
+    453: "Not Enough Bandwidth",
     454: "Session Not Found",
+    455: "Method Not Valid in This State",
     461: "Unsupported Transport",
+    551: "Option Not Supported",
     503: "Service Unavailable",
 }
 _LIMIT_HEADERS = 64
@@ -39,12 +40,14 @@ class Request:
         return urlsplit(self.url).path
 
 
-async def read_request(reader: asyncio.StreamReader) -> Request | None:
+async def read_request(
+    reader: asyncio.StreamReader, heard: Callable[[], None] = lambda: None
+) -> Request | None:
     """Next request of a connection, skipping interleaved data from the client; None at its end.
 
-    Raises ValueError where the bytes are no RTSP.
+    heard: called whenever the client has sent something. Raises ValueError where the bytes are no RTSP.
     """
-    line = await _first_line(reader)
+    line = await _first_line(reader, heard)
     if line is None:
         return None
     parts = line.decode("utf-8", "replace").split()
@@ -63,11 +66,12 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     return Request(parts[0].upper(), parts[1], headers)
 
 
-async def _first_line(reader: asyncio.StreamReader) -> bytes | None:
+async def _first_line(reader: asyncio.StreamReader, heard: Callable[[], None]) -> bytes | None:
     while True:
         start = await reader.read(1)
         if not start:
             return None
+        heard()
         if start == b"$":  # the client's RTCP on the same connection
             head = await reader.readexactly(3)
             await reader.readexactly(int.from_bytes(head[1:], "big"))
@@ -89,27 +93,6 @@ def response(
     return "\r\n".join([*lines, "", body]).encode()
 
 
-def session_description(clip: Clip) -> str:
-    """SDP of a camera with its parameter sets (RFC 6184, 8.2.1)."""
-    sets = ",".join(base64.b64encode(nal).decode() for nal in (clip.sps, clip.pps))
-    lines = (
-        "v=0",
-        "o=- 0 0 IN IP4 127.0.0.1",
-        "s=Sightline camera",
-        "c=IN IP4 0.0.0.0",
-        "t=0 0",
-        "a=control:*",
-        "a=range:npt=now-",
-        f"m=video 0 RTP/AVP {PAYLOAD_TYPE}",
-        f"a=rtpmap:{PAYLOAD_TYPE} H264/{CLOCK_HERTZ}",
-        f"a=fmtp:{PAYLOAD_TYPE} packetization-mode=1;profile-level-id={clip.profile_level_id};"
-        f"sprop-parameter-sets={sets}",
-        f"a=framerate:{clip.frames_per_second}",
-        "a=control:track0",
-    )
-    return "\r\n".join(lines) + "\r\n"
-
-
 def transport_fields(header: str) -> dict[str, str]:
     """Fields of the first transport a client offers; its protocol stands under ''."""
     first, *rest = header.split(",")[0].split(";")
@@ -120,7 +103,11 @@ def transport_fields(header: str) -> dict[str, str]:
     return fields
 
 
-def number_pair(text: str) -> tuple[int, int]:
-    """'4-5' as (4, 5); '4' as (4, 5). Raises ValueError."""
-    low, _, high = text.partition("-")
-    return int(low), int(high) if high else int(low) + 1
+def number_pair(text: str, most: int = 65535) -> tuple[int, int]:
+    """'4-5' as (4, 5); '4' as (4, 5). Raises ValueError, also for numbers above `most`."""
+    first, _, second = text.partition("-")
+    low = int(first)
+    high = int(second) if second else low + 1
+    if not (0 <= low <= most and 0 <= high <= most):
+        raise ValueError(f"{text!r} is no pair of numbers up to {most}")
+    return low, high

@@ -41,4 +41,4 @@ class DigestGuard:
             return False
         request = _md5(f"{method}:{fields.get('uri', '')}")
         expected = _md5(f"{self._secret}:{nonce}:{request}")
-        return hmac.compare_digest(expected, fields.get("response", ""))
+        return hmac.compare_digest(expected.encode(), fields.get("response", "").encode())

@@ -126,7 +126,13 @@ def watch(
         for name in sorted({camera.model for camera in document.cameras.values() if camera.enabled}):
             _check_server(client, name, console)
         with contextlib.ExitStack() as opened:
-            event_file, recording = _outputs(events, output, list(document.cameras), notices, opened)
+            event_file, recording = _outputs(
+                events,
+                output,
+                [name for name, camera in document.cameras.items() if camera.enabled],
+                notices,
+                opened,
+            )
             service = WatchService(
                 document,
                 client,

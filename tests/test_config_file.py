@@ -21,7 +21,7 @@ from sightline.clients.analytics.settings import (
 )
 from sightline.clients.config.editing import WatchFileEditor, shown_url
 from sightline.clients.config.reading import read_watch_file, watch_file_from_text
-from sightline.clients.config.watch_file import Camera, Page, WatchFile
+from sightline.clients.config.watch_file import AnnotatedStream, Camera, Page, WatchFile
 from sightline.clients.events.settings import (
     FolderSink,
     JsonlSink,
@@ -182,6 +182,39 @@ def test_the_environment_cannot_be_read_through_a_new_camera(path: Path) -> None
     assert path.read_text() == before
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"url": "rtsp://h/1", "model": "${GATE_PASSWORD}"},
+        {"url": "rtsp://h/1", "privacy": {"classes": ["${GATE_PASSWORD}"]}},
+        {"url": "rtsp://h/1", "rules": [ZONE | {"classes": ["${GATE_PASSWORD}"]}]},
+    ],
+)
+def test_nor_through_any_other_field(path: Path, document: dict[str, object]) -> None:
+    editor, before = WatchFileEditor(path), path.read_text()
+    for name in ("spy", "yard"):
+        with pytest.raises(ConfigError, match="can only be written in"):
+            editor.put_camera(name, document)
+    if "rules" in document:
+        with pytest.raises(ConfigError, match="can only be written in"):
+            editor.put_rules("yard", document["rules"])  # type: ignore[arg-type]
+    assert path.read_text() == before
+
+
+def test_privacy_goes_only_when_it_is_taken_away(path: Path) -> None:
+    editor = WatchFileEditor(path)
+    editor.put_camera("yard", {"privacy": {"classes": ["person"]}})
+    assert editor.put_camera("yard", {"rate": 3}).cameras["yard"].privacy is not None
+    assert editor.put_camera("yard", {"privacy": None}).cameras["yard"].privacy is None
+
+
+def test_a_password_that_looks_like_a_number_is_not_shown() -> None:
+    text = "cameras: {a: x}\npage: {users: {anna: 123456789}}\n"
+    with pytest.raises(ConfigError, match=r"page\.users\.anna: ") as error:
+        watch_file_from_text(text, Path("cameras.yaml"))
+    assert "123456789" not in str(error.value)
+
+
 def test_a_wrong_change_changes_nothing(path: Path) -> None:
     before = path.read_text()
     with pytest.raises(ConfigError, match="points"):
@@ -235,7 +268,7 @@ def test_the_document_names_every_field_and_its_files_are_accepted(monkeypatch: 
     for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         watch_file_from_text(block, Path("cameras.yaml"))
     models: list[type[BaseModel]] = [
-        WatchFile, Camera, Page, SpoolSettings, MediaSettings, ObjectFilter, Tracking, Ground, SecondStage,
+        WatchFile, Camera, Page, AnnotatedStream, SpoolSettings, MediaSettings, ObjectFilter, Tracking, Ground, SecondStage,
         ReIdentification, Privacy, JsonlSink, FolderSink, SqlSink, RedisStreamSink, RedisPubSubSink, KafkaSink,
         MqttSink, WebhookSink,
     ]  # fmt: skip

@@ -201,8 +201,9 @@ class Counting:
         self.idles += 1
         return (Event(f"{self.name}:{self.idles}", "sightline.test", "/x", "t", {"camera": self.name}),)
 
-    def close(self) -> None:
+    def close(self) -> tuple[Event, ...]:
         self.is_closed = True
+        return (Event(f"{self.name}:end", "sightline.end", "/x", "t", {"camera": self.name}),)
 
 
 def test_analysts_see_answers_in_order_and_time_passing(video: Path) -> None:

@@ -17,6 +17,8 @@ import pytest
 from sightline.clients.config.watch_file import Page
 from sightline.clients.page.control import EventQuery
 from sightline.clients.service import WatchService, described
+from sightline.clients.streams.names import Source
+from sightline.clients.streams.results import Packet, StreamFrame, VideoFormat
 from sightline.errors import ConfigError, OutputError, StreamError
 from sightline.frame import Frame
 from sightline.results import Detections
@@ -199,6 +201,99 @@ def test_a_private_camera_shows_no_video_of_its_own(tmp_path: Path, clip: Path, 
         x1, y1, x2, y2 = event["data"]["box"]
         inside = image.convert("L").crop((int(x1) + 4, int(y1) + 4, int(x2) - 4, int(y2) - 4))
         assert inside.getextrema()[1] < 190  # the object is brighter
+
+
+def test_a_file_that_is_being_written_is_waited_for(tmp_path: Path, clip: Path, client: Client) -> None:
+    """Cut at the end of a line it is a cameras file too, without its last cameras."""
+    text = f"cameras:\n  a: {{url: {clip}, loop: true}}\n  b: {{url: {clip}, loop: true}}\n"
+    path = _file(tmp_path, text)
+    service = _service(path, client)
+    service.start()
+    try:
+        assert _soon(lambda: _camera(service, "b").get("answered", 0) > 0)
+        until = time.monotonic() + 4.0
+        size = 0
+        while time.monotonic() < until:  # ever another half
+            size += 1
+            path.write_text("".join(text.splitlines(keepends=True)[:2]) + f"# {size}\n")
+            time.sleep(0.2)
+        path.write_text(text)
+        time.sleep(2.5)
+        assert _camera(service, "b")["connections"] == 1
+    finally:
+        service.stop()
+
+
+def test_a_change_that_fails_does_not_keep_the_others_away(
+    tmp_path: Path, clip: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _file(tmp_path, f"cameras:\n  a: {{url: {clip}, loop: true}}\n")
+    service = _service(path, client)
+    service.start()
+    add = service.watch.add
+
+    def broken(source: Source) -> int:
+        if source.name == "b":
+            raise RuntimeError("can't start new thread")
+        return add(source)
+
+    try:
+        monkeypatch.setattr(service.watch, "add", broken)
+        path.write_text(
+            f"cameras:\n  b: {clip}\n  c: {{url: {clip}, loop: true}}\n"
+            f"  a: {{url: {clip}, loop: true, privacy: {{classes: ['*']}}}}\n"
+        )
+        with pytest.raises(ConfigError, match="b could not be changed: can't start new thread"):
+            service.reload()
+        assert _soon(lambda: _camera(service, "c").get("answered", 0) > 0)
+        monkeypatch.undo()
+        service.reload()
+        assert _camera(service, "b")
+        assert service._analysts["a"].settings.privacy is not None
+    finally:
+        service.stop()
+
+
+def test_a_camera_that_is_away_becomes_private_too(tmp_path: Path, clip: Path, client: Client) -> None:
+    path = _file(tmp_path, f"cameras:\n  a: {{url: {clip}}}\n")
+    seen: list[str] = []
+
+    class Video:
+        def on_added(self, camera: int, name: str) -> None: ...
+        def on_removed(self, camera: int) -> None: ...
+        def on_connected(self, camera: int, epoch: int, video: VideoFormat) -> None:
+            seen.append(video.codec)
+
+        def on_packet(self, camera: int, epoch: int, packet: Packet) -> None: ...
+        def on_frame(self, frame: StreamFrame) -> None: ...
+        def on_disconnected(self, camera: int) -> None: ...
+
+    document, adapt = described([], path, None, {})
+    service = WatchService(document, client, path=path, videos=[Video()], adapt=adapt)  # type: ignore[arg-type]
+    service.start()
+    try:
+        assert _soon(lambda: service.ended)
+        path.write_text(f"cameras:\n  a: {{url: {clip}, privacy: {{classes: ['*']}}}}\n")
+        service.reload()
+        assert seen == ["h264", "private"]
+    finally:
+        service.stop()
+
+
+def test_the_page_cannot_name_a_camera_of_the_command_line(
+    tmp_path: Path, clip: Path, client: Client
+) -> None:
+    path = _file(tmp_path, f"cameras:\n  a: {{url: {clip}, loop: true}}\n")
+    document, adapt = described([f"front={clip}"], path, None, {})
+    service = WatchService(document, client, path=path, adapt=adapt)  # type: ignore[arg-type]
+    try:
+        before = path.read_text()
+        with pytest.raises(StreamError, match="'front' is given to more than one camera"):
+            service.put_camera("front", {"url": "rtsp://127.0.0.1:9/1"})
+        assert path.read_text() == before
+        service.put_rules("a", [{"name": "z", "kind": "zone", "points": [[0, 0], [1, 0], [1, 1]]}])
+    finally:
+        service.stop()
 
 
 def test_one_folder_serves_one_watch(tmp_path: Path, clip: Path, client: Client) -> None:

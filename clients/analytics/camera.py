@@ -135,23 +135,26 @@ class CameraAnalytics:
     def replace(self, settings: Analytics) -> None:
         """Go on with other settings: tracks, and the counters of rules that stay the same, are kept."""
         with self._lock:
-            told = self._rules.replace(settings.rules, self._clock.at)
-            self._wait(self._events(told, self._unix_seconds))
-            self._tracker.replace(settings)
-            self._stages.replace(settings)
             if settings.privacy is None:
                 self._cleaner = None
             elif self._cleaner is None or self._cleaner.settings != settings.privacy:
                 before, self._cleaner = self._cleaner, Cleaner(settings.privacy)
                 if before is not None:
                     self._cleaner.take_over(before)
+            told = self._rules.replace(settings.rules, self._clock.at)
+            self._wait(self._events(told, self._unix_seconds))
+            self._tracker.replace(settings)
+            self._stages.replace(settings)
             self._settings = settings
 
-    def close(self) -> None:
-        """The camera is taken away."""
+    def close(self) -> tuple[Event, ...]:
+        """The camera is taken away: events that waited, and the ends of what rules had begun."""
         with self._lock:
+            told = self._rules.replace((), self._clock.at)
+            events = self._taken() + self._events(told, self._unix_seconds)
             self._stages.close()
             self._ended(frozenset(self._live))
+            return events
 
     def figures(self) -> AnalyticsFigures:
         """What was counted so far."""

@@ -86,6 +86,8 @@ class Identities:
                 if float(gallery.vectors[identity.row] @ vector) >= min_cosine:
                     _move(gallery, identity, vector)
             else:
+                if held is not None and held[1].holders.get(camera) == track:
+                    del held[1].holders[camera]  # of another model
                 identity = self._find(gallery, camera, vector, min_cosine) or self._new(
                     gallery, vector, label, now
                 )

@@ -85,12 +85,22 @@ class PrivacyFilter:
         if isinstance(result.source, CleanFrame) and not self._passes(result.source.camera, held=False):
             self._sink.on_frame(result.source)
 
+    def recheck(self) -> None:
+        """Ask of all cameras anew: of one that became private the sink forgets what it has, also while it is away."""
+        with self._lock:
+            cameras = list(self._cameras)
+        for camera in cameras:
+            self._passes(camera, held=False)
+
     def close(self) -> None:
         """Nothing is open; the sink is closed by whoever made it."""
 
     def _passes(self, camera: int, *, held: bool = True) -> bool:
         with self._lock:
-            state = self._cameras.setdefault(camera, _Camera())
+            state = self._cameras.get(camera)
+            if state is None:  # nobody has named it, or it was taken away
+                self.held_back += held
+                return False
             private = self._asked(state)
             changed = private != state.private and state.video is not None
             state.private = private

@@ -18,6 +18,8 @@ from sightline.clients.config.watch_file import WatchFile
 from sightline.errors import ConfigError, MissingDependencyError
 
 HIDDEN = "***"
+KEPT = ("rules", "privacy")
+"""Fields that a change of other fields must not take away by saying nothing of them."""
 _VARIABLES_ALONE = re.compile(r"(?:[^:@$]*:)?\$\{\w+\}@\Z")
 
 
@@ -39,23 +41,24 @@ class WatchFileEditor:
         return {str(name): _shown(camera) for name, camera in cameras.items()}
 
     def put_camera(self, name: str, document: Mapping[str, Any]) -> WatchFile:
-        """Add a camera or replace its fields. `rules` that are left out stay, as does a `url` that is left out or has ***
-        in it. ${VARIABLES} in a new url are refused: the environment is not for whoever may add cameras."""
+        """Add a camera or replace its fields. `rules` and `privacy` that are left out stay (None takes them away), as does
+        a `url` that is left out or has *** in it. New ${VARIABLES} are refused: the environment is not for whoever may
+        add cameras."""
 
         def change(cameras: Any) -> None:
             old = cameras.get(name)
-            new = {key: value for key, value in document.items() if value is not None}
-            old_url = old if isinstance(old, str) else (old or {}).get("url")
+            before = {"url": old} if isinstance(old, str) else (old or {})
+            kept = {key: before[key] for key in KEPT if key in before and key not in document}
+            new = kept | {key: value for key, value in document.items() if value is not None}
+            old_url = before.get("url")
             if HIDDEN in str(new.get("url", HIDDEN)):
                 if old_url is None:
                     raise ConfigError(f"camera {name!r} is new and needs a url")
                 new["url"] = old_url
-            elif "${" in str(new["url"]) and new["url"] != old_url:
-                raise ConfigError(
-                    f"camera {name!r}: ${{VARIABLES}} can only be written in {self.path} itself"
-                )
+            for key, value in new.items():
+                self._refuse_variables(name, value, before.get(key))
             if isinstance(old, dict):
-                _merge(old, ({"rules": old["rules"]} if "rules" in old else {}) | new)
+                _merge(old, new)
             else:
                 cameras[name] = new["url"] if set(new) == {"url"} else new
 
@@ -82,6 +85,8 @@ class WatchFileEditor:
             camera = cameras[name]
             kept = list(camera.get("rules") or ())
             same = {str(rule.get("name")): rule for rule in kept if isinstance(rule, dict)}
+            for rule in rules:
+                self._refuse_variables(name, rule, same.get(str(rule.get("name"))))
             new = [_same_or_new(same.get(str(rule.get("name"))), rule) for rule in rules]
             if new:
                 camera["rules"] = new
@@ -89,6 +94,11 @@ class WatchFileEditor:
                 camera.pop("rules", None)
 
         return self._changed(change)
+
+    def _refuse_variables(self, name: str, new: Any, old: Any) -> None:
+        """The environment is read when the file is: what is new may not ask for it."""
+        if _variables(new) and _plain(new) != _plain(old):
+            raise ConfigError(f"camera {name!r}: ${{VARIABLES}} can only be written in {self.path} itself")
 
     def _changed(self, change: Callable[[Any], None]) -> WatchFile:
         with self._lock:
@@ -120,6 +130,15 @@ def _yaml() -> Any:
     yaml.width = 110
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml
+
+
+def _variables(value: Any) -> bool:
+    """Whether ${NAME} stands anywhere in it."""
+    if isinstance(value, Mapping):
+        return any(map(_variables, [*value, *value.values()]))
+    if isinstance(value, (list, tuple)):
+        return any(map(_variables, value))
+    return isinstance(value, str) and "${" in value
 
 
 def _merge(old: Any, new: Mapping[str, Any]) -> None:

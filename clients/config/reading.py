@@ -124,7 +124,7 @@ def _explained(item: Mapping[str, Any], root: yaml.Node | None) -> str:
         return f"{place}{where}: {item['msg'].partition(' [')[0]}"
     message = item["msg"].removeprefix("Value error, ")
     shown = item["input"]
-    if isinstance(shown, (dict, list)) or _SECRET_FIELD.search(where.rpartition(".")[2]):
+    if isinstance(shown, (dict, list)) or _SECRET_FIELD.search(where):
         return f"{place}{where}: {message}"
     return f"{place}{where} is {shown!r}: {message}"
 

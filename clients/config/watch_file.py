@@ -74,6 +74,22 @@ class Page(Settings):
     tls_key: Path | None = Field(default=None, description="PEM file")
 
 
+class AnnotatedStream(Settings):
+    """The cameras as RTSP streams with boxes, labels and track ids drawn in."""
+
+    port: int = Field(default=8554, ge=0, le=65535, description="0 takes a free one")
+    host: str = Field(default="127.0.0.1", description="beyond loopback it needs user and password")
+    user: str = Field(default="", max_length=128, description="whom it lets in; left out: everybody")
+    password: str = Field(default="", max_length=256, repr=False, description="belongs to user")
+    rate: float = Field(default=10.0, gt=0, le=60, description="pictures a second at most")
+
+    @model_validator(mode="after")
+    def _whole_login(self) -> AnnotatedStream:
+        if bool(self.user) != bool(self.password):
+            raise ValueError("give user and password, or neither of them")
+        return self
+
+
 class WatchFile(Settings):
     """The whole file."""
 
@@ -91,6 +107,9 @@ class WatchFile(Settings):
     sinks: tuple[Sink, ...] = Field(default=(), max_length=32, description="where events go besides the page")
     page: Page | None = Field(
         default=None, description="the live page; left out: none, unless --page asks for it"
+    )
+    annotated: AnnotatedStream | None = Field(
+        default=None, description="RTSP streams with the boxes drawn in; left out: none"
     )
 
     @model_validator(mode="before")

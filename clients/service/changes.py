@@ -36,7 +36,7 @@ def changes(old: WatchFile, new: WatchFile) -> Changes:
         sinks=old.sinks != new.sinks,
         restart_needed=tuple(
             field
-            for field in ("server", "folder", "spool", "media", "page")
+            for field in ("server", "folder", "spool", "media", "page", "annotated")
             if getattr(old, field) != getattr(new, field)
         ),
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,11 +28,15 @@ class Keeping:
         self, document: WatchFile, notice: Callable[[str], None], show: Callable[[Event], None]
     ) -> None:
         folder = document.folder
-        self.store = EventStore(folder / "events.sqlite", notice=notice)
-        self.media = MediaStore(folder / "media", document.media, notice=notice)
-        self.outbox = Outbox(
-            folder / "spool", document.spool, document.sinks, store=self.store, notice=notice
-        )
+        with contextlib.ExitStack() as opened:
+            self.store = EventStore(folder / "events.sqlite", notice=notice)
+            opened.callback(self.store.close)
+            self.media = MediaStore(folder / "media", document.media, notice=notice)
+            opened.callback(self.media.close)
+            self.outbox = Outbox(
+                folder / "spool", document.spool, document.sinks, store=self.store, notice=notice
+            )
+            opened.pop_all()
         self.publisher = Publisher(self.outbox, self.media, notice=notice, show=show)
 
     def reconfigure(self, sinks: Sequence[Sink]) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from sightline.clients.config.watch_file import WatchFile
 from sightline.clients.page.control import EventQuery
 from sightline.clients.service.changes import Changes, changes
 from sightline.clients.service.keeping import Keeping
-from sightline.clients.service.sources import analytics_of, source_of, sources_of
+from sightline.clients.service.sources import analytics_of, sources_of
 from sightline.clients.streams.names import NETWORK_SCHEMES, Source
 from sightline.clients.streams.watch import Watch
 from sightline.errors import ConfigError, MissingDependencyError, SightlineError
@@ -26,6 +26,7 @@ from sightline.redact import redact
 
 if TYPE_CHECKING:
     from sightline.clients import Client
+    from sightline.clients.annotated import AnnotatedServer
     from sightline.clients.config.watch_file import Page
     from sightline.clients.page.server import PageServer
     from sightline.clients.streams.results import Analyst, StreamResult, StreamSink, VideoSink
@@ -63,7 +64,7 @@ class WatchService:
         self._notice = notice
         self._adapt = adapt
         self._path = path
-        self._editor = WatchFileEditor(path, check=sources_of) if path else None
+        self._editor = WatchFileEditor(path, check=lambda file: sources_of(adapt(file))) if path else None
         self._seen = _print_of(path)
         self._lock = threading.RLock()
         self._stopping = threading.Event()
@@ -72,16 +73,22 @@ class WatchService:
         sources = sources_of(document)
         self._keeping: Keeping | None = None
         self._page = _opened(page, self if path else None)
+        self._annotated: AnnotatedServer | None = None
+        self._annotated = self._drawn(document)
         if path:
             self._keeping = self._kept(document)
         viewers = [
             *([self._keeping.publisher] if self._keeping else []),
             *videos,
             *([self._page] if self._page else []),
+            *([self._annotated] if self._annotated else []),
         ]
-        guarded = [PrivacyFilter(viewer, self._is_private) for viewer in viewers]
+        guarded = self._guarded = [PrivacyFilter(viewer, self._is_private) for viewer in viewers]
         kept = [self._keeping.publisher] if self._keeping else []
-        shown = [_Shown(self._page) if kept else self._page] if self._page else []
+        shown = [
+            *([_Shown(self._page) if kept else self._page] if self._page else []),
+            *([self._annotated] if self._annotated else []),
+        ]
         try:
             self.watch = Watch(
                 list(sources.values()),
@@ -101,7 +108,11 @@ class WatchService:
         """Start all; errors as those of Watch.start. Raises OutputError when the page does not come up."""
         if self._page:
             self._page.open(state=self.state)
+        if self._annotated:
+            self._annotated.open()
         self.watch.start()
+        if self._annotated:
+            self._notice(self._annotated.told())
         if self._path is not None:
             self._reloader.start()
 
@@ -119,6 +130,18 @@ class WatchService:
         """Where the page is; None without one."""
         return self._page.url if self._page else None
 
+    def _drawn(self, document: WatchFile) -> AnnotatedServer | None:
+        """The annotated streams, which listen already; their packages are loaded only when they are wanted."""
+        if document.annotated is None:
+            return None
+        try:
+            from sightline.clients.annotated import AnnotatedServer
+
+            return AnnotatedServer(**document.annotated.model_dump())
+        except BaseException:
+            self._close_outputs()
+            raise
+
     def _kept(self, document: WatchFile) -> Keeping:
         show = self._page.emit if self._page else lambda event: None
         try:
@@ -130,6 +153,8 @@ class WatchService:
     def _close_outputs(self) -> None:
         if self._page:
             self._page.close()
+        if self._annotated:
+            self._annotated.close()
         if self._keeping:
             self._keeping.close()
 
@@ -147,6 +172,7 @@ class WatchService:
             analyst = self._analysts.get(camera["name"])
             if analyst is not None:
                 camera["analytics"] = analyst.figures().to_dict()
+        state["annotated"] = self._annotated.state() if self._annotated else None
         return state | (self._keeping.state() if self._keeping else {"sinks": [], "spool": None})
 
     def cameras(self) -> dict[str, dict[str, Any]]:
@@ -199,29 +225,49 @@ class WatchService:
             raise ConfigError("this watch was started without a cameras file")
         with self._lock:
             self._seen = _print_of(self._path)
-            document = read_watch_file(self._path)
-            sources_of(document)
-            return self._apply(document)
+            return self._apply(read_watch_file(self._path))
 
     def _apply(self, in_file: WatchFile) -> Changes:
+        """Each change by itself: one that fails is told, and made again when the file changes again."""
         document = self._adapt(in_file)
-        found = changes(self._document, document)
+        sources = sources_of(document)
+        before, found = self._document, changes(self._document, document)
+        failed: dict[str, str] = {}
+
+        def each(names: Iterable[str], change: Callable[[str], object]) -> None:
+            for name in names:
+                try:
+                    change(name)
+                except Exception as error:  # whatever it is, the other cameras are changed all the same
+                    failed[name] = str(error) or type(error).__name__
+
+        # First what is made unrecognisable: from here on no picture leaves that should not.
+        each(found.rethought, lambda name: self._analysts[name].replace(analytics_of(document.cameras[name])))
         self._document = document
-        self._seen = _print_of(self._path)
-        for name in found.removed:
-            self.watch.remove(name)
-            self._analysts.pop(name, None)
-        for name in found.added:
-            self.watch.add(source_of(name, document.cameras[name]))
-        for name in found.rethought:
-            self._analysts[name].replace(analytics_of(document.cameras[name]))
-        for name in found.reread:
-            self.watch.change(source_of(name, document.cameras[name]))
+        each(["page, clips and recordings"], lambda _: [guard.recheck() for guard in self._guarded])
+        each(found.removed, self._remove)
+        each(found.added, lambda name: self.watch.add(sources[name]))
+        each(found.reread, lambda name: self.watch.change(sources[name]))
+        self._document = _without(document, before, set(failed))
         if found.sinks and self._keeping:
-            self._keeping.reconfigure(document.sinks)
+            each(["sinks"], lambda _: self._reconfigure(document))
+            if "sinks" in failed:
+                self._document = self._document.model_copy(update={"sinks": before.sinks})
         if found.restart_needed:
             self._notice(f"changes of {', '.join(found.restart_needed)} take effect after a restart")
+        if failed:
+            raise ConfigError(
+                "; ".join(f"{name} could not be changed: {text}" for name, text in failed.items())
+            )
         return found
+
+    def _remove(self, name: str) -> None:
+        self.watch.remove(name)
+        self._analysts.pop(name, None)
+
+    def _reconfigure(self, document: WatchFile) -> None:
+        if self._keeping:
+            self._keeping.reconfigure(document.sinks)
 
     def _new_analyst(self, source: Source) -> Analyst:
         camera = self._document.cameras[source.name]
@@ -247,13 +293,18 @@ class WatchService:
         return self._editor
 
     def _reload_for_ever(self) -> None:
+        last = self._seen
         while not self._stopping.wait(RELOAD_SECONDS):
-            if self._path is None or _print_of(self._path) == self._seen:
+            now = _print_of(self._path)
+            has_settled, last = now == last, now  # else somebody is still writing it
+            if now == self._seen or now is None or not has_settled:
                 continue
             try:
                 found = self.reload()
             except SightlineError as error:
                 self._notice(redact(f"{self._path} was changed and is not used: {error}"))
+            except Exception as error:  # the file is looked at for ever
+                self._notice(redact(f"{self._path} was changed and broke: {type(error).__name__}: {error}"))
             else:
                 self._tell(found)
 
@@ -297,6 +348,12 @@ def _opened(page: Page | None, control: WatchService | None) -> PageServer | Non
         tls_certificate=page.tls_certificate,
         tls_key=page.tls_key,
     )
+
+
+def _without(document: WatchFile, before: WatchFile, failed: set[str]) -> WatchFile:
+    """The file as it is in force: cameras that could not be added are not."""
+    cameras = {n: c for n, c in document.cameras.items() if n not in failed or n in before.cameras}
+    return document.model_copy(update={"cameras": cameras})
 
 
 def _print_of(path: Path | None) -> _Print | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from sightline.clients.events.event import Event
 from sightline.clients.streams.lane import Lane
 from sightline.clients.streams.names import Source
 from sightline.clients.streams.reconnect import LinkState
@@ -37,6 +38,11 @@ class Camera:
     def source(self) -> Source:
         """How it is read now."""
         return self.reader.source
+
+    def exchange(self, analyst: Analyst | None) -> tuple[Event, ...]:
+        """Ask this one from now on; what the one before still had to tell."""
+        before, self.analyst = self.analyst, analyst
+        return (before.close() or ()) if before is not None and before is not analyst else ()
 
     def show(self, result: StreamResult) -> None:
         """This is its newest result."""

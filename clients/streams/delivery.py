@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Union
 
 from sightline.clients.events.event import Event
-from sightline.clients.streams.results import EventSink, StreamResult, StreamSink
+from sightline.clients.streams.results import Analyst, EventSink, StreamResult, StreamSink
 from sightline.errors import InferenceError, OutputError, SightlineError
 from sightline.redact import redact
 
@@ -64,6 +64,15 @@ class Delivery:
     def do(self, job: Callable[[], None]) -> None:
         """Run this on the thread, after what was asked before."""
         self._jobs.put(job)
+
+    def exchange(self, camera: Camera, analyst: Analyst | None) -> None:
+        """Ask this analyst about the camera after what was asked before; the one before is closed."""
+
+        def job() -> None:
+            for event in camera.exchange(analyst):
+                self._emit(event)
+
+        self.do(job)
 
     def emit(self, event: Event | None) -> None:
         """Hand an event to the sinks that take events."""

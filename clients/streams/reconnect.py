@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+FORGET_SECONDS = 60.0
 STALL_SECONDS = 4.0
 KEYFRAME_SECONDS = 20.0
 """So long a new connection that sends data is given for its first key frame; smart codecs have them that far apart."""
@@ -141,6 +142,7 @@ class HostPacer:
     def reserve(self, host: str, earliest: float, *, first: bool = False) -> float:
         """The time at which the next attempt at this host may start, not before `earliest`."""
         with self._lock:
+            self._forget(earliest)
             if first and self._firsts.get(host, 0) < self._burst:
                 self._firsts[host] = self._firsts.get(host, 0) + 1
                 self._next[host] = max(self._next.get(host, 0.0), earliest + self._interval_seconds)
@@ -148,3 +150,9 @@ class HostPacer:
             at = max(earliest, self._next.get(host, 0.0))
             self._next[host] = at + self._interval_seconds
             return at
+
+    def _forget(self, now: float) -> None:
+        """Hosts at which nobody has knocked for a while."""
+        for host in [host for host, at in self._next.items() if at < now - FORGET_SECONDS]:
+            del self._next[host]
+            self._firsts.pop(host, None)

@@ -107,11 +107,11 @@ class Recording:
     def write(self, result: StreamResult) -> None:
         """Take a result; the newest is drawn at the next tick. Raises OutputError once the video broke."""
         with self._lock:
+            if self.error is not None:
+                raise self.error
             older = self._newest.get(result.source.name)
             if older is None or older.source.order < result.source.order:
                 self._newest[result.source.name] = result
-        if self.error is not None:
-            raise self.error
 
     def close(self) -> None:
         """Finish the video and write the contact sheet. Raises OutputError."""
@@ -137,6 +137,8 @@ class Recording:
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
+            with self._lock:
+                self._newest = {}  # frames are not held by a recording that has ended
 
     def _record(self) -> None:
         import av

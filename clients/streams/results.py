@@ -110,8 +110,8 @@ class Analyst(Protocol):
     def idle(self, unix_seconds: float) -> tuple[Event, ...]:
         """Called about once a second, also while no frames come: what the passing of time brought about."""
 
-    def close(self) -> None:
-        """The camera is taken away."""
+    def close(self) -> tuple[Event, ...]:
+        """The camera is taken away, or somebody else is asked: what was not told yet, and the ends of what had begun."""
 
 
 class StreamSink(Protocol):

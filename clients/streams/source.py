@@ -278,8 +278,12 @@ class CameraReader(threading.Thread):
         self._videos.on_connected(self._number, self.epoch, video)
 
     def _hand_on_all(self, pictures: Sequence[VideoFrame], timeline: Timeline, number: int) -> int:
-        for picture in pictures:
-            self._hand_on(picture, timeline.frame(picture.pts), number)
+        for position, picture in enumerate(pictures):
+            try:
+                self._hand_on(picture, timeline.frame(picture.pts), number)
+            except Exception:
+                self._counters.dropped(DropReason.DAMAGED, len(pictures) - position - 1)
+                raise
             number += 1
         return number
 
@@ -303,16 +307,13 @@ class CameraReader(threading.Thread):
         if self._lane.lossless:
             self._lane.wait_for_room(self._is_waiting_over)
             now = self._now()
-        frame = StreamFrame(
-            self._number,
-            self.source.name,
-            self.epoch,
-            number,
-            pts_seconds,
-            now,
-            time.time(),
-            frame_from_picture(picture, self._new_frame),
-        )
+        try:
+            unpacked = frame_from_picture(picture, self._new_frame)
+        except Exception:  # too large, or of a format that cannot be read
+            self._counters.dropped(DropReason.DAMAGED)
+            raise
+        name, epoch = self.source.name, self.epoch
+        frame = StreamFrame(self._number, name, epoch, number, pts_seconds, now, time.time(), unpacked)
         self._videos.on_frame(frame)
         self._lane.admit(frame)
 
@@ -335,13 +336,20 @@ class CameraReader(threading.Thread):
                     self._counters.dropped(DropReason.SKIPPED)
                     self.link.data(self.beat)
                 else:
-                    self._hand_on(picture(), pts, number)
+                    self._hand_on(self._retrieved(picture), pts, number)
                 number += 1
+
+    def _retrieved(self, picture: Callable[[], Any]) -> Any:
+        try:
+            return picture()
+        except Exception:  # the device broke between announcing the picture and giving it
+            self._counters.dropped(DropReason.DAMAGED)
+            raise
 
     def _play_folder(self, source: Source) -> None:
         """The images of a folder as the pictures of a camera."""
-        period = 1.0 / (source.rate or FOLDER_RATE)
         while not self._is_over:
+            period = 1.0 / (self.source.rate or FOLDER_RATE)
             images, started = images_of(source.url), self._now()
             if not images:
                 raise StreamError("has no image in it (JPEG, PNG or WebP)")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -58,10 +59,12 @@ class Supervisor:
         """Look at all of them once."""
         now = self._now()
         for camera in self._cameras():
-            self._look_after(camera, now)
+            with contextlib.suppress(Exception):  # no thread can be had now, say: it is looked at again
+                self._look_after(camera, now)
         for camera in self._leaving():
-            if is_gone(camera, now):
-                self._left(camera)
+            with contextlib.suppress(Exception):
+                if is_gone(camera, now):
+                    self._left(camera)
 
     def _look_after(self, camera: Camera, now: float) -> None:
         reader = camera.reader

@@ -162,9 +162,9 @@ class Watch:
             self._check_running()
             camera = self._camera(name)
             if not self._is_started:
-                _exchange(camera, analyst)
+                camera.exchange(analyst)
                 return
-        self._delivery.do(lambda: _exchange(camera, analyst))
+        self._delivery.exchange(camera, analyst)
 
     def remove(self, name: str) -> None:
         """Take a camera away, at once; its figures stay in the summary. Raises StreamError."""
@@ -220,7 +220,7 @@ class Watch:
         for camera in cameras:
             camera.lane.abandon()
         for camera in cameras:
-            self._delivery.do(lambda camera=camera: _exchange(camera, None))  # type: ignore[misc]
+            self._delivery.exchange(camera, None)
         self._delivery.stop(DRAIN_SECONDS)
         deadline = time.monotonic() + OPEN_TIMEOUT_SECONDS + 1
         for camera in cameras:
@@ -337,10 +337,10 @@ class Watch:
             self._leaving.remove(camera)
             self._past.add(camera, time.monotonic())
         if not self._is_started:
-            _exchange(camera, None)
+            camera.exchange(None)
             return
-        self._delivery.do(lambda: _exchange(camera, None))
-        self._videos.on_removed(camera.number)
+        self._delivery.exchange(camera, None)
+        self._delivery.do(lambda: self._videos.on_removed(camera.number))  # after its last result
 
     def _summarize(self, seconds: float) -> Summary:
         now, total = time.monotonic(), Histogram()
@@ -349,7 +349,8 @@ class Watch:
         rows = []
         for camera in self._present():
             error = redact(str(camera.reader.last_error)) if camera.reader.last_error else None
-            rows.append(self._past.row(camera, now, seconds, error))
+            its_seconds = seconds - max(0.0, camera.started_at - self._started_at)
+            rows.append(self._past.row(camera, now, max(0.0, its_seconds), error))
         rows += self._past.rows(now, without={row.name for row in rows})
         for counters in self._past.counters.values():
             total.merge(counters.latency)
@@ -363,10 +364,3 @@ class Watch:
             None if p99 is None else round(p99 * 1000, 1),
             dict(self._delivery.output_errors),
         )
-
-
-def _exchange(camera: Camera, analyst: Analyst | None) -> None:
-    """On the results' thread."""
-    before, camera.analyst = camera.analyst, analyst
-    if before is not None and before is not analyst:
-        before.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter, deque
@@ -28,6 +29,7 @@ from sightline.results import Embedding
 IDLE_SECONDS = 1.0  # without a frame for so long, time passes by itself
 MAX_WAITING_EVENTS = 1024
 _NOTHING = ObjectInfo()
+_NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class CameraAnalytics:
         self.name = name
         self._settings = settings
         self._identities = identities
+        self._holder = f"{name}#{next(_NUMBERS)}"  # a camera that comes again holds nothing of before
         self._now = now
         self._clock = CameraClock(now())
         self._tracker = ObjectTracker(settings, rate)
@@ -190,7 +193,7 @@ class CameraAnalytics:
             self._take_in(answer, source.decoded_at)
         self._ended(found.ended)
         if self._identities is not None and self._settings.identity is not None:
-            self._identities.seen(self.name, [one.id for one in objects], source.decoded_at)
+            self._identities.seen(self._holder, [one.id for one in objects], source.decoded_at)
         self._stages.ask(source.frame, objects, at)
         aspect = source.frame.height / source.frame.width
         events = self._told(Scene(at, source.captured_unix, aspect, objects), None)
@@ -215,7 +218,7 @@ class CameraAnalytics:
         if self._identities is None or wanted is None or not isinstance(answer.result, Embedding):
             return
         identity = self._identities.identify(
-            self.name,
+            self._holder,
             found.id,
             answer.result.vector,
             model=answer.model,
@@ -234,7 +237,7 @@ class CameraAnalytics:
             self._live.pop(track, None)
         self._stages.forget(tracks)
         if self._identities is not None:
-            self._identities.release(self.name, tracks)
+            self._identities.release(self._holder, tracks)
 
     def _passed(self, at: float, unix_seconds: float) -> tuple[Event, ...]:
         for answer in self._stages.take(at):

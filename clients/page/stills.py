@@ -59,6 +59,17 @@ def still(frame: StreamFrame, max_width: int = MAX_WIDTH) -> bytes:
 
 def annotated(result: StreamResult) -> bytes:
     """The result's frame with boxes, masks, track ids and speeds drawn in, as a JPEG file."""
+    return _jpeg(annotated_picture(result))
+
+
+def annotated_size(frame: StreamFrame) -> tuple[int, int]:
+    """Width and height, even, at which an annotated picture is shown; one with masks is larger and is to be scaled."""
+    width, height = _size(frame, MAX_ANNOTATED_WIDTH)
+    return width, height // 2 * 2 or 2
+
+
+def annotated_picture(result: StreamResult) -> NDArray[np.uint8]:
+    """The result's frame with boxes, masks, track ids and speeds drawn in: RGB, shape (height, width, 3)."""
     from sightline.clients.draw import draw_detections
 
     found = result.detections
@@ -70,7 +81,7 @@ def annotated(result: StreamResult) -> bytes:
     )
     draw_detections(picture, placed)
     _draw_infos(picture, placed, result.objects)
-    return _jpeg(picture)
+    return picture
 
 
 def _draw_infos(picture: NDArray[np.uint8], found: Detections, infos: Sequence[ObjectInfo]) -> None:
@@ -92,11 +103,14 @@ def _draw_infos(picture: NDArray[np.uint8], found: Detections, infos: Sequence[O
 def _rgb(frame: StreamFrame, max_width: int) -> NDArray[np.uint8]:
     from sightline.clients.streams.pictures import rgb_from_frame
 
+    return rgb_from_frame(frame.frame, *_size(frame, max_width))
+
+
+def _size(frame: StreamFrame, max_width: int) -> tuple[int, int]:
     width = min(max_width, frame.frame.width) // 2 * 2 or 2
     if width == frame.frame.width:
-        return rgb_from_frame(frame.frame, width, frame.frame.height)
-    height = max(2, round(frame.frame.height * width / frame.frame.width) // 2 * 2)
-    return rgb_from_frame(frame.frame, width, height)
+        return width, frame.frame.height
+    return width, max(2, round(frame.frame.height * width / frame.frame.width) // 2 * 2)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 SLOW_CLIENT_BYTES = 1 << 20
@@ -49,20 +50,40 @@ class InterleavedChannel:
 
 
 class _Hearing(asyncio.DatagramProtocol):
-    """Tells that the client has sent something, which is all that its reports are good for here."""
+    """Tells that the client has sent something, which is all that its reports are good for here.
+
+    paused: more waits to be sent than the event loop wants to keep.
+    """
 
     def __init__(self, heard: Callable[[], None]) -> None:
         self._heard = heard
+        self.paused = False
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         self._heard()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+
+
+def _same(protocol: _Hearing) -> _Hearing:
+    return protocol
 
 
 class UdpChannel:
     """A pair of local UDP ports, RTP on the even one, that send to the client's pair."""
 
-    def __init__(self, sockets: list[asyncio.DatagramTransport], host: str, ports: tuple[int, int]) -> None:
-        self._sockets, self._host, self._ports = sockets, host, ports
+    def __init__(
+        self,
+        sockets: list[asyncio.DatagramTransport],
+        hearing: list[_Hearing],
+        host: str,
+        ports: tuple[int, int],
+    ) -> None:
+        self._sockets, self._hearing, self._host, self._ports = sockets, hearing, host, ports
 
     @classmethod
     async def open(
@@ -78,13 +99,14 @@ class UdpChannel:
         for _ in range(_ATTEMPTS):
             base = random.randrange(_FIRST_PORT, _LAST_PORT, 2)
             opened: list[asyncio.DatagramTransport] = []
+            hearing = [_Hearing(heard), _Hearing(heard)]
             try:
-                for port in (base, base + 1):
+                for port, protocol in zip((base, base + 1), hearing, strict=True):
                     transport, _ = await loop.create_datagram_endpoint(
-                        lambda: _Hearing(heard), (local_host, port)
+                        partial(_same, protocol), (local_host, port)
                     )
                     opened.append(transport)
-                return cls(opened, host, ports)
+                return cls(opened, hearing, host, ports)
             except OSError:
                 for transport in opened:
                     transport.close()
@@ -101,8 +123,8 @@ class UdpChannel:
         self._sockets[control].sendto(packet, (self._host, self._ports[control]))
 
     def full(self) -> bool:
-        """True while more waits than a client can be behind; mostly UDP loses instead."""
-        return self._sockets[0].get_write_buffer_size() > SLOW_CLIENT_BYTES
+        """True while the network takes less than is sent; mostly UDP loses instead."""
+        return self._hearing[0].paused
 
     def close(self) -> None:
         """Close the ports."""

@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
+from sightline.clients.analytics.privacy_video import clean_frame
 from sightline.clients.analytics.settings import Analytics
 from sightline.clients.events.event import Event, utc_text
 from sightline.clients.page.control import EventQuery
@@ -191,6 +192,7 @@ class Feeder(threading.Thread):
         frame = frame_from_picture(picture)
         now = time.monotonic()
         shown = StreamFrame(self._camera, self._camera_name, epoch, number, pts, now, time.time(), frame)
+        shown = clean_frame(shown) if self._codec == "private" else shown
         self._page.on_frame(shown)
         found = self._find(frame)
         self._page.write(StreamResult(shown, found, 0.02, self._describe(found, number)))

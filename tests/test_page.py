@@ -402,6 +402,24 @@ def test_a_camera_that_becomes_private_sends_nothing_of_before() -> None:
     assert hub.jpeg_cameras == {0}
 
 
+def test_pictures_made_before_a_camera_became_private_are_dropped() -> None:
+    """Pictures are encoded on a thread of their own: they come late. The epoch is the same before and after."""
+    hub = hub_of("a")
+    hub.connected(0, 1, "mjpeg", playable=False)
+    viewer = hub.join()
+    hub.jpeg(0, 1, 0.0, b"open", cleaned=False)
+    hub.connected(0, 1, "private", playable=False)
+    hub.jpeg(0, 1, 0.1, b"late", cleaned=False)
+    assert messages(viewer) == []
+    hub.jpeg(0, 1, 0.2, b"clean", cleaned=True)
+    assert [m[24:] for m in messages(viewer)] == [b"clean"]
+    hub.connected(0, 2, "private", playable=False)
+    hub.jpeg(0, 1, 0.3, b"of an earlier connection", cleaned=True)
+    assert messages(viewer) == []
+    assert hub.shows(0, 2, cleaned=True)
+    assert not hub.shows(1, 2, cleaned=True)
+
+
 def test_large_groups_of_many_cameras_are_bounded() -> None:
     hub = hub_of(*map(str, range(20)))
     for camera in range(20):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import http.client
 import json
 import re
@@ -16,9 +18,10 @@ import pytest
 from starlette.routing import Route
 from typer.testing import CliRunner
 
-from sightline.clients.page import PageServer, hash_password
+from sightline.clients.page import PageServer, connections, hash_password, requests
 from sightline.clients.page.control import EventQuery
 from sightline.clients.page.login import FAILURES_AN_HOUR, Logins, Throttle, password_fits
+from sightline.clients.page.mjpeg import MjpegStreams
 from sightline.clients.page.recent import MAX_EVENTS, RecentEvents
 from sightline.clients.page.requests import MAX_BODY_BYTES
 from sightline.errors import OutputError
@@ -146,6 +149,8 @@ def test_events_are_filtered_and_paged(api: Browserless, control: DictControl) -
 def test_media_in_parts_and_never_outside(api: Browserless) -> None:
     status, headers, data = api.ask("/media/gate/1.jpg")
     assert (status, headers["content-type"], data) == (200, "image/jpeg", bytes(range(200)))
+    assert headers["cache-control"] == "private, max-age=86400, immutable"
+    assert api.ask("/media/gate/2.jpg")[1]["cache-control"] == "no-store"
     status, headers, data = api.ask("/media/gate/1.jpg", Range="bytes=10-19")
     assert (status, headers["content-range"], data) == (206, "bytes 10-19/200", bytes(range(10, 20)))
     outside = (
@@ -156,6 +161,16 @@ def test_media_in_parts_and_never_outside(api: Browserless) -> None:
         status, _, data = api.ask("/media/" + path)
         assert status == 404, path
         assert b"secret" not in data.replace(b"secret.jpg", b"")
+
+
+def test_a_broken_event_store_is_not_the_askers_fault(
+    api: Browserless, control: DictControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: EventQuery) -> list[dict[str, Any]]:
+        raise OutputError("the event store cannot be read")
+
+    monkeypatch.setattr(control, "events", broken)
+    assert api.json("/api/events") == (503, {"error": "the event store cannot be read"})
 
 
 def test_a_watch_without_a_file_shows_what_passes_and_changes_nothing() -> None:
@@ -217,6 +232,23 @@ def test_motion_jpeg_has_the_boxes_and_the_newest_picture(page: PageServer, tmp_
         connection.close()
         feeder.stop()
     assert Browserless(page).ask("/mjpeg/nobody")[0] == 404
+
+
+def test_motion_jpeg_forgets_what_waited_when_a_camera_became_private() -> None:
+    async def first_part() -> bytes:
+        streams = MjpegStreams()
+        parts = streams.parts(0)
+        waiting = asyncio.ensure_future(anext(parts))
+        await asyncio.sleep(0.05)
+        streams.push(0, b"open")
+        streams.forget(0)
+        await asyncio.sleep(0.05)
+        streams.push(0, b"clean")
+        found = await asyncio.wait_for(waiting, 10)
+        await parts.aclose()
+        return found
+
+    assert b"clean" in asyncio.run(first_part())
 
 
 def test_one_that_reads_a_byte_a_second_slows_nobody(page: PageServer, tmp_path: Path) -> None:
@@ -381,6 +413,106 @@ def test_too_many_failures_are_answered_so(users: dict[str, str]) -> None:
         assert Browserless(page).login("ann", PASSWORD) == 429
     finally:
         page.close()
+
+
+def test_a_made_up_forwarded_address_gives_no_more_guesses(users: dict[str, str]) -> None:
+    page = PageServer(0, users=users)
+    page.open()
+    try:
+        nobody, document = Browserless(page), {"user": "ann", "password": "wrong"}
+        found = [
+            nobody.ask("/login", "POST", document, X_Forwarded_For=f"10.1.2.{number}")[0]
+            for number in range(FAILURES_AN_HOUR + 5)
+        ]
+        assert found == [403] * FAILURES_AN_HOUR + [429] * 5
+    finally:
+        page.close()
+
+
+def test_silent_connections_do_not_close_the_page(
+    users: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as many as are answered at once; uvicorn would wait for their first request for ever."""
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
+    page = PageServer(0, users=users)
+    page.open()
+    silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(200)]
+    try:
+        wait_for(lambda: is_answered(page), 15.0)
+    finally:
+        for one in silent:
+            one.close()
+        page.close()
+
+
+HELD = {
+    "half a request": (b"", b"GET /healthz HTTP/1.1\r\nHost: "),
+    "half a second request": (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET"),
+    "no body": (
+        b"",
+        b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "then"), HELD.values(), ids=HELD)
+def test_a_request_that_is_not_ended_is(
+    users: dict[str, str], monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(requests, "BODY_SECONDS", 1.0)
+    page = PageServer(0, users=users)
+    page.open()
+    try:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=15) as one:
+            if first:
+                one.sendall(first)
+                while not one.recv(4096).endswith(b"ok\n"):
+                    pass
+            one.sendall(then)
+            with contextlib.suppress(ConnectionResetError):
+                while one.recv(4096):
+                    pass
+    finally:
+        page.close()
+
+
+def test_connections_are_bounded(users: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    page = PageServer(0, users=users)
+    page.open()
+    many = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(4)]
+    try:
+        many[3].settimeout(10.0)
+        assert many[3].recv(1) == b""
+        many[0].close()
+        wait_for(lambda: is_answered(page))
+    finally:
+        for one in many:
+            one.close()
+        page.close()
+
+
+def is_answered(page: PageServer) -> bool:
+    """Whether the page takes a connection now."""
+    try:
+        return Browserless(page).ask("/healthz")[0] == 200
+    except (http.client.HTTPException, OSError):
+        return False
+
+
+def test_motion_jpeg_ends_with_the_session(guarded: PageServer) -> None:
+    ann = Browserless(guarded)
+    ann.login("ann", PASSWORD)
+    connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=15)
+    try:
+        connection.request("GET", "/mjpeg/gate", headers={"Cookie": ann.cookie})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        ann.ask("/logout", "POST")
+        assert answer.read() == b""
+    finally:
+        connection.close()
 
 
 def test_sessions_end(users: dict[str, str]) -> None:

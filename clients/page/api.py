@@ -18,6 +18,7 @@ from sightline.clients.analytics.settings import MAX_RULES, Rule, Settings
 from sightline.clients.page import mjpeg
 from sightline.clients.page.control import Control
 from sightline.clients.page.hub import Hub
+from sightline.clients.page.login import COOKIE
 from sightline.clients.page.requests import (
     RequestError,
     answered,
@@ -47,13 +48,15 @@ _MEDIA = {
 class Api:
     """The routes of one page.
 
-    state: what is going on now; may block. control: None where nothing can be changed.
+    state: what is going on now; may block. control: None where nothing can be changed. may_look: whether the session of this
+    cookie is (still) open, for answers that go on.
     """
 
     hub: Hub
     streams: mjpeg.MjpegStreams
     state: Callable[[], dict[str, Any]]
     control: Control | None = None
+    may_look: Callable[[str | None], bool] = lambda token: True
 
     def routes(self) -> list[Route]:
         """All of them; none but /healthz is open where there are users."""
@@ -185,7 +188,9 @@ class Api:
             raise RequestError(
                 503, f"{mjpeg.MAX_STREAMS} MJPEG streams are open; close one or try again later"
             )
-        return StreamingResponse(self.streams.parts(camera), media_type=mjpeg.MEDIA_TYPE)
+        token = request.cookies.get(COOKIE)
+        parts = self.streams.parts(camera, lambda: self.may_look(token))
+        return StreamingResponse(parts, media_type=mjpeg.MEDIA_TYPE)
 
     def _control(self) -> Control:
         if self.control is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sightline.clients.analytics.privacy_video import PRIVATE_CODEC
 from sightline.clients.draw import class_colour
 from sightline.clients.page.fmp4 import Fragment
 from sightline.clients.page.recent import RecentEvents
@@ -119,11 +120,19 @@ class Hub:
         for viewer in self.viewers:
             viewer.send_fragment(camera, epoch, fragment)
 
-    def jpeg(self, camera: int, epoch: int, pts_seconds: float, jpeg: bytes) -> None:
-        """A still picture, for those who cannot play the video."""
+    def shows(self, camera: int, epoch: int, *, cleaned: bool) -> bool:
+        """Whether a decoded picture may be shown by now: it is of this connection, and a private camera's was cleaned.
+
+        A camera that becomes private keeps its epoch, so that the epoch alone does not tell a picture of before.
+        """
         channel = self.channels.get(camera)
-        if channel is None:
+        return channel is not None and channel.epoch == epoch and (cleaned or channel.codec != PRIVATE_CODEC)
+
+    def jpeg(self, camera: int, epoch: int, pts_seconds: float, jpeg: bytes, cleaned: bool) -> None:
+        """A still picture, for those who cannot play the video."""
+        if not self.shows(camera, epoch, cleaned=cleaned):
             return
+        channel = self.channels[camera]
         for viewer in self.viewers:
             if camera in viewer.jpeg or channel.needs_jpeg:
                 viewer.send_jpeg(camera, epoch, pts_seconds, jpeg)

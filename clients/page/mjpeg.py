@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable
 
 MAX_STREAMS = 8
+CHECK_SECONDS = 1.0
 BOUNDARY = "sightline-picture"
 MEDIA_TYPE = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 
@@ -38,6 +40,11 @@ class MjpegStreams:
             stream.newest = jpeg
             stream.wake.set()
 
+    def forget(self, camera: int) -> None:
+        """Drop what was not sent yet: a connection begins, and the camera may be private by now."""
+        for stream in self._streams.get(camera, ()):
+            stream.newest = None
+
     def end(self, camera: int | None = None) -> None:
         """End the streams of a camera that was taken away, or all."""
         for one, streams in self._streams.items():
@@ -46,16 +53,17 @@ class MjpegStreams:
                     stream.ended = True
                     stream.wake.set()
 
-    async def parts(self, camera: int) -> AsyncIterator[bytes]:
-        """The stream's bytes, until the client is gone."""
+    async def parts(self, camera: int, still: Callable[[], bool] = lambda: True) -> AsyncIterator[bytes]:
+        """The stream's bytes, until the client is gone or may not look any more, for which `still` is asked."""
         stream = _Stream()
         self._streams.setdefault(camera, set()).add(stream)
         self._find_watched()
         try:
             while True:
-                await stream.wake.wait()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(stream.wake.wait(), CHECK_SECONDS)
                 stream.wake.clear()
-                if stream.ended:
+                if stream.ended or not still():
                     return
                 jpeg, stream.newest = stream.newest, None
                 if jpeg is not None:

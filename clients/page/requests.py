@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,10 +17,11 @@ from starlette.responses import JSONResponse, Response
 
 from sightline.clients.events.event import utc_text
 from sightline.clients.page.control import EventQuery
-from sightline.errors import SightlineError
+from sightline.errors import OutputError, SightlineError
 from sightline.redact import redact
 
 MAX_BODY_BYTES = 256 << 10
+BODY_SECONDS = 10.0
 MAX_LIMIT = 500
 MAX_VALUES = 64
 MAX_HOURS = 24.0 * 366
@@ -53,6 +55,8 @@ def answered(handler: Handler) -> Handler:
         except ValidationError as error:
             problems = problems_of(error)
             return RequestError(400, problems[0]["text"], problems).response()
+        except OutputError as error:  # the event store, a file: not what was asked for
+            return RequestError(503, str(error)).response()
         except SightlineError as error:
             return RequestError(400, str(error)).response()
 
@@ -60,22 +64,30 @@ def answered(handler: Handler) -> Handler:
 
 
 async def json_body(request: Request, limit: int = MAX_BODY_BYTES) -> Any:
-    """The request's JSON. Raises RequestError for another content type, a body that is too large, or no JSON."""
+    """The request's JSON. Raises RequestError for another content type, a body that is too large or too slow, or no JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RequestError(
             415,
             f"the body's type is {kind[:60] or 'not given'}; send JSON with Content-Type: application/json",
         )
+    try:
+        body = await asyncio.wait_for(_body(request, limit), BODY_SECONDS)
+    except asyncio.TimeoutError:
+        raise RequestError(408, f"the body did not come within {BODY_SECONDS:g} s; send it again") from None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise RequestError(400, "the body is not JSON; see docs/api.md for examples") from None
+
+
+async def _body(request: Request, limit: int) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > limit:
             raise RequestError(413, f"the body is larger than {limit} bytes; send less")
-    try:
-        return json.loads(bytes(body))
-    except (ValueError, RecursionError):
-        raise RequestError(400, "the body is not JSON; see docs/api.md for examples") from None
+    return bytes(body)
 
 
 def camera_name(request: Request) -> str:

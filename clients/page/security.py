@@ -24,7 +24,6 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
 }
 OPEN_PATHS = frozenset(
     {"/healthz", "/login", "/login.html", "/icon.svg", "/style.css", "/js/login.js", "/js/theme.js"}
@@ -87,7 +86,11 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(SECURITY_HEADERS)
+                headers.setdefault(
+                    "Cache-Control", "no-store"
+                )  # but for pictures of events, which never change
             await send(message)
 
         if refusal:

@@ -25,9 +25,11 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from sightline.clients.analytics.privacy_video import CleanFrame
 from sightline.clients.events.event import Event
 from sightline.clients.page import stills
 from sightline.clients.page.api import Api
+from sightline.clients.page.connections import BoundedListener, PromptProtocol
 from sightline.clients.page.control import Control
 from sightline.clients.page.fmp4 import FragmentMuxer
 from sightline.clients.page.hub import MAX_VIEWERS, Hub
@@ -76,7 +78,7 @@ class PageServer:
     ) -> None:
         self._logins = Logins(checked_users(users))
         self._tls = _checked_tls(tls_certificate, tls_key)
-        self._socket = listen(host, port, users=self._logins.required)
+        self._socket = BoundedListener(listen(host, port, users=self._logins.required))
         self.port = int(self._socket.getsockname()[1])
         self.url = url_of(host, self.port, "https" if self._tls else "http")
         self._control = control
@@ -110,6 +112,8 @@ class PageServer:
             self.on_added(camera, name)
         config = uvicorn.Config(
             self._application(),
+            http=PromptProtocol,
+            proxy_headers=False,  # anybody can write X-Forwarded-For, and guesses are counted by address
             log_config=None,
             access_log=False,
             server_header=False,
@@ -174,6 +178,7 @@ class PageServer:
         playable = camera in self._muxers
         self._answered_at[camera] = time.monotonic()
         self._call(lambda: self._hub.connected(camera, epoch, video.codec, playable=playable))
+        self._call(self._streams.forget, camera)
 
     def on_packet(self, camera: int, epoch: int, packet: Packet) -> None:
         """Video: a compressed picture."""
@@ -208,13 +213,19 @@ class PageServer:
             pace.done(camera)
 
     def _send_still(self, frame: StreamFrame) -> None:
-        self._call(self._hub.jpeg, frame.camera, frame.epoch, frame.pts_seconds, stills.still(frame))
+        cleaned = isinstance(frame, CleanFrame)
+        self._call(self._hub.jpeg, frame.camera, frame.epoch, frame.pts_seconds, stills.still(frame), cleaned)
 
     def _send_plain(self, frame: StreamFrame) -> None:
-        self._call(self._streams.push, frame.camera, stills.still(frame, stills.MAX_ANNOTATED_WIDTH))
+        self._call(self._push, frame, stills.still(frame, stills.MAX_ANNOTATED_WIDTH))
 
     def _send_annotated(self, result: StreamResult) -> None:
-        self._call(self._streams.push, result.source.camera, stills.annotated(result))
+        self._call(self._push, result.source, stills.annotated(result))
+
+    def _push(self, frame: StreamFrame, jpeg: bytes) -> None:
+        """To the MJPEG streams, unless the camera is private, or another connection, by the time it is made. On the loop."""
+        if self._hub.shows(frame.camera, frame.epoch, cleaned=isinstance(frame, CleanFrame)):
+            self._streams.push(frame.camera, jpeg)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         """Run it on the page's loop, as soon as that runs."""
@@ -232,7 +243,7 @@ class PageServer:
             asyncio.run(self._server.serve(sockets=[self._socket]))
 
     def _application(self) -> Starlette:
-        api = Api(self._hub, self._streams, self._state, self._control)
+        api = Api(self._hub, self._streams, self._state, self._control, self._may_look)
         schemes: tuple[str, ...] = ("https",) if self._tls else ("http",)
         if self._logins.required:
             schemes = ("http", "https")  # what stands in front of it may speak HTTPS
@@ -330,9 +341,12 @@ class PageServer:
             for task in tasks:
                 task.cancel()
 
+    def _may_look(self, token: str | None) -> bool:
+        return not self._logins.required or self._logins.user_of(token) is not None
+
     async def _end_with_session(self, websocket: WebSocket) -> None:
         """Close the socket when its session has ended; an open page keeps the session from idling away."""
-        while self._logins.user_of(websocket.cookies.get(COOKIE)) is not None:
+        while self._may_look(websocket.cookies.get(COOKIE)):
             await asyncio.sleep(SESSION_CHECK_SECONDS)
         with contextlib.suppress(RuntimeError):
             await websocket.close(1008)

@@ -433,3 +433,14 @@ def test_without_media_events_are_kept_all_the_same(tmp_path: Path) -> None:
     read = [json.loads(line)["data"] for line in (blocked / "e.jsonl").read_text().splitlines()]
     assert read[-1]["not_kept"] == {"snapshot": "no media folder"}
     assert len(read) == state["put"] + 1
+
+
+def test_nothing_is_kept_before_the_folder_is_counted(
+    media: MediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.clients.events.media.SCAN_SECONDS", 0.0)
+    assert wait_until(media._scanned.is_set)
+    media._scanned.clear()
+    assert not media.keep("a.mp4", lambda path: None)
+    assert (media.state()["refused"], media.state()["files"]) == (1, 0)
+    media._scanned.set()

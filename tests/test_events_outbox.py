@@ -20,14 +20,14 @@ import pytest
 
 from sightline.clients.events import Event, EventStore, Outbox
 from sightline.clients.events.cursors import Reader
-from sightline.clients.events.dead import DeadLetters, dead_letters
+from sightline.clients.events.dead import DeadLetters, dead_letters, retry_dead
 from sightline.clients.events.delivery import STRANGE_ERRORS, Delivery
-from sightline.clients.events.settings import JsonlSink, SpoolSettings, SqlSink
+from sightline.clients.events.settings import JsonlSink, SpoolSettings, SqlSink, WebhookSink
 from sightline.clients.events.sink import SinkAway, SinkRefuses, json_text
 from sightline.clients.events.spool import Spool
 from sightline.clients.page.control import EventQuery
 from sightline.errors import OutputError
-from tests.events_parts import QUICK, event, figures, numbers, outbox, wait_until
+from tests.events_parts import QUICK, event, figures, numbers, outbox, receiver, wait_until
 
 KILLS = 20
 _PUBLISHER = """
@@ -307,3 +307,65 @@ def test_events_hold_what_can_be_written(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     assert (document["data"]["score"], document["data"]["box"]) == (0.5, [0, 1, 2, 3])
     assert document["data"]["tags"] == ["a", "b"]
+
+
+def test_a_sink_that_is_away_is_changed_and_loses_nothing(tmp_path: Path) -> None:
+    good = JsonlSink(kind="jsonl", name="a", path=tmp_path / "good.jsonl")
+    with receiver() as server, outbox(tmp_path / "box") as opened:
+        server.answer = lambda body: 503
+        opened.reconfigure([WebhookSink(kind="webhook", name="a", url=f"http://127.0.0.1:{server.port}")])
+        opened.put(*[event(number) for number in range(30)])
+        assert wait_until(lambda: figures(opened, "a")["oldest_age_seconds"] is not None)
+        opened.reconfigure([good])
+        assert opened.drain(30)
+        assert (figures(opened, "a")["delivered"], figures(opened, "a")["dropped"]) == (30, 0)
+    with good.path.open() as file:
+        assert [json.loads(line)["data"]["number"] for line in file] == list(range(30))
+
+
+def test_refused_events_are_tried_again_once_each(tmp_path: Path) -> None:
+    def refuse(events: Sequence[Event]) -> None:
+        raise SinkRefuses("never", done=0)
+
+    with Line(tmp_path) as line:
+        line.sink.trouble = refuse
+        line.put(*range(4))
+        assert wait_until(lambda: line.delivery.figures()["refused"] == 4)
+        troubles: list[Exception | None] = [None, SinkAway("away"), None, SinkAway("away")]
+
+        def away(events: Sequence[Event]) -> None:
+            error = troubles.pop(0) if troubles else None
+            if error is not None:
+                raise error
+
+        line.sink.trouble = away
+        assert retry_dead(tmp_path, "fickle") == 4
+        assert wait_until(lambda: len(line.sink.got) >= 4)
+        assert wait_until(lambda: not any((tmp_path / "dead").glob("*.retry.jsonl")))
+        assert line.sink.got == [0, 1, 2, 3]
+        assert line.delivery.figures()["delivered"] == 4
+
+
+def test_old_refused_events_are_listed_and_what_is_thrown_away_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.clients.events.dead.MAX_BYTES", 500)
+    trouble = threading.Event()
+
+    def refuse(events: Sequence[Event]) -> None:
+        if not trouble.is_set():
+            raise SinkRefuses("never", done=0)
+
+    with Line(tmp_path) as line:
+        line.sink.trouble = refuse
+        line.put(*range(7))
+        assert wait_until(lambda: line.delivery.figures()["refused"] == 7)
+        kept = [one["event"]["data"]["number"] for one in dead_letters(tmp_path)["fickle"]]
+        lost = line.delivery.figures()["thrown_away"]
+        assert 0 < lost < 6
+        assert kept == list(range(lost, 7))
+        assert any("oldest refused events are thrown away" in text for text in line.notices)
+        trouble.set()
+        assert retry_dead(tmp_path, "fickle") == len(kept)
+        assert wait_until(lambda: line.sink.got == kept)
+        assert dead_letters(tmp_path) == {}

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ from sightline.clients.events.settings import (
     WebhookSink,
 )
 from sightline.clients.events.sink import SinkAway, SinkRefuses, sink_from_settings
+from sightline.clients.events.sink_mqtt import MqttOut
+from sightline.clients.events.sink_redis import RedisStreamOut
 from sightline.clients.events.sink_webhook import WebhookOut, webhook_id
 from sightline.errors import OutputError
 from tests.events_parts import (
@@ -380,6 +383,16 @@ def test_mqtt_refuses_what_is_too_large_and_cleans_topics(tmp_path: Path) -> Non
     assert "20000" in dead_letters(tmp_path / "box")["mqtt"][0]["reason"]
 
 
+def test_an_old_acknowledgement_stands_for_no_new_event() -> None:
+    """Packet numbers are used again after 65535, which takes a real broker long."""
+    sink = MqttOut(MqttSink(kind="mqtt", url="mqtt://127.0.0.1:1", topic="s"))
+    sink._client = SimpleNamespace(publish=lambda *_, **__: SimpleNamespace(rc=0, mid=7))
+    sink._answers[7] = 0
+    sink.interrupt()
+    with pytest.raises(SinkAway, match="no acknowledgement"):
+        sink.send([event(1)])
+
+
 # ---- Kafka
 
 
@@ -637,3 +650,9 @@ def test_refusals_say_how_many_arrived() -> None:
             sink.send([event(number) for number in range(5)])
         sink.close()
         assert caught.value.done == 2
+
+
+def test_redis_over_tls_checks_the_name_of_its_host() -> None:
+    for url, checked in (("rediss://host/0", True), ("redis://host/0", None)):
+        sink = RedisStreamOut(RedisStreamSink(kind="redis_stream", url=url, stream="s"))
+        assert sink._client.connection_pool.connection_kwargs.get("ssl_check_hostname") is checked

@@ -380,3 +380,38 @@ def test_a_spool_can_be_looked_at_while_it_is_used(tmp_path: Path) -> None:
     put(spool, 1, 2)
     assert [one["event"]["n"] for one in peek(tmp_path)] == [1, 2]
     spool.close()
+
+
+def test_a_new_reader_gets_what_an_older_one_holds(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, SMALL, sync=no_sync)
+    old = Reader(spool, "a")
+    put(spool, *range(5))
+    assert take(old, 3, done=False) == [0, 1, 2]
+    new = Reader(spool, "a")
+    assert take(new, 2, done=False) == [0, 1]
+    old.done(3, delivered=3)  # late: it hung
+    assert take(old) == []
+    assert (new.figures(0.0)["waiting"], new.figures(0.0)["delivered"]) == (5, 0)
+    spool.close()
+    spool = Spool(tmp_path, SMALL, sync=no_sync)
+    assert take_all(Reader(spool, "a")) == [0, 1, 2, 3, 4]
+    spool.close()
+
+
+def test_a_full_segment_that_cannot_be_put_on_the_disk_is_told(tmp_path: Path) -> None:
+    failing = False
+
+    def sync(descriptor: int) -> None:
+        nonlocal failing
+        if failing:
+            failing = False  # the next one claims success, as fsync(2) does
+            raise OSError(5, "Input/output error")
+
+    spool = Spool(tmp_path, SMALL, sync=sync)
+    put(spool, 1, size=5000)
+    failing = True
+    with pytest.raises(OutputError, match="Input/output error"):
+        put(spool, 2)
+    assert spool.state()["failed"] == 1
+    put(spool, 3)
+    spool.close()

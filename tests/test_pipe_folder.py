@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from typer.testing import CliRunner
 
-from sightline.clients.pipe import Pipe, PipeSettings, Plan, Tally, address_from
+from sightline.clients.pipe import Pipe, PipeSettings, Plan, Tally, address_from, folder_source
 from sightline.clients.pipe.cli import INTERRUPTED_STATUS, QUARANTINED_STATUS, register_pipe
 from sightline.clients.pipe.files import STATE_FOLDER
 from sightline.deploy import LocalServer
@@ -570,3 +571,29 @@ def test_pictures_of_the_street(server: Any, folders: tuple[Path, Path]) -> None
     (answer,) = results(out)["street.jpg.json"]["answers"]
     assert answer["detections"]
     assert all(one["score"] >= 0.5 for one in answer["detections"])
+
+
+def test_to_another_file_system_the_image_goes_when_its_copy_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target, rename = tmp_path / "a.png", tmp_path / "done" / "a.png", os.rename
+    (target.parent / STATE_FOLDER).mkdir(parents=True)
+    source.write_bytes(b"image")
+
+    def other_disk(old: bytes, new: bytes) -> None:
+        if old == os.fsencode(source):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(old, new)
+
+    def power_cut(folder: bytes) -> None:
+        assert folder == os.fsencode(target.parent)
+        raise OutputError("cut")
+
+    monkeypatch.setattr(os, "rename", other_disk)
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_source, "sync_folder", power_cut)
+        with pytest.raises(OutputError, match="cut"):
+            folder_source._move(os.fsencode(source), os.fsencode(target))
+    assert source.exists()
+    folder_source._move(os.fsencode(source), os.fsencode(target))
+    assert (source.exists(), target.read_bytes()) == (False, b"image")

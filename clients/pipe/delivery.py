@@ -45,6 +45,9 @@ class Source(Protocol):
     def poll(self, room: int) -> list[Item]:
         """Up to `room` images, without waiting."""
 
+    def keep(self) -> None:
+        """Say, where that is needed, that what was given out is still being worked on; called often."""
+
     def later(self, item: Item, is_half: bool) -> bool:
         """Take back what is not whole; False when it never will be."""
 

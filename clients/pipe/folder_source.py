@@ -74,6 +74,9 @@ class FolderSource:
         self._busy.update(item.name for item in items)
         return items
 
+    def keep(self) -> None:
+        """The folder's lock says it."""
+
     @property
     def waiting(self) -> int:
         """Images that were found and are not under way yet; there may be more where the folder is very full."""
@@ -258,4 +261,5 @@ def _move(source: bytes, target: bytes) -> None:
     finally:
         os.close(fd)
     os.rename(aside, target)
+    sync_folder(folder)
     os.unlink(source)

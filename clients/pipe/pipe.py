@@ -179,6 +179,7 @@ class Pipe:
 
     def _deliver(self, pause_seconds: float) -> None:
         """What has come in, in one go; waits for the first."""
+        self._source.keep()
         found: list[Outcome] = []
         try:
             if self.tally.under_way or pause_seconds > 0:
@@ -300,7 +301,7 @@ class Pipe:
         source = self._source_of(then, journal)
         sink = None
         if not isinstance(settings.destination, FolderAddress):
-            link = self._opened(Link(settings.destination.url, self._stop, self._tell))
+            link = self._opened(Link(settings.destination.url, self._stop, self._tell, source.keep))
             salt = _salt(settings)
             sink = RedisSink(settings.destination, link, source, then, salt)
         return Delivery(source, _places(settings, then), journal, sink, self._tell), source, journal
@@ -357,9 +358,11 @@ def _places(settings: PipeSettings, then: str) -> Places:
 def _salt(settings: PipeSettings) -> str:
     """Tells the images of this source from those of others in Redis."""
     source = settings.source
-    where = os.path.realpath(source.path) if isinstance(source, FolderAddress) else str(source)
+    where: tuple[str, ...] = (str(source),)  # the same on all machines that share the work
+    if isinstance(source, FolderAddress):
+        where = (os.uname().nodename, os.path.realpath(source.path))
     plan = settings.plan
-    text = "\0".join((os.uname().nodename, where, *plan.models, "|", *plan.chain, settings.format))
+    text = "\0".join((*where, *plan.models, "|", *plan.chain, settings.format))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sightline.clients.pipe.addresses import ChannelAddress, StreamAddress
-from sightline.clients.pipe.item import Item, file_name
+from sightline.clients.pipe.item import Item, file_name, out_name
 from sightline.clients.pipe.redis_link import Link
 from sightline.errors import BadInputError
 
@@ -31,6 +32,7 @@ class StreamSource:
         self._consumer = address.consumer or f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
         self._busy: dict[str, bytes] = {}
         self._next_claim = 0.0
+        self._next_keep = 0.0
         self._next_look = 0.0
         self._has_group = False
         self._is_empty = False
@@ -64,6 +66,24 @@ class StreamSource:
             self._next_look = now + IDLE_LOOK_SECONDS
         items = [self._item(entry, fields) for entry, fields in found]
         return [item for item in items if item is not None]
+
+    def keep(self) -> None:
+        """Tell the group, three times in claim_seconds, that the entries which were given out are being worked on."""
+        now = time.monotonic()
+        if not self._busy or now < self._next_keep:
+            return
+        self._next_keep = now + self._claim_seconds / 3
+        redis, address, ours = self.link.redis, self.address, list(self._busy.values())
+
+        def claim() -> object:
+            try:
+                return redis.xclaim(address.stream, address.group, self._consumer, 0, ours, justid=True)
+            except Exception as error:
+                if str(error).startswith("NOGROUP"):  # the stream was deleted; poll() makes it again
+                    return []
+                raise
+
+        self.link.attempt(claim)
 
     def later(self, item: Item, is_half: bool) -> bool:
         """What comes out of Redis does not become whole by waiting."""
@@ -115,12 +135,6 @@ class StreamSource:
         redis, address = self.link.redis, self.address
         self._next_claim = now + self._claim_seconds / 3
         idle = int(self._claim_seconds * 1000)
-        if self._busy:  # ours are alive
-            self.link.attempt(
-                lambda: redis.xclaim(
-                    address.stream, address.group, self._consumer, 0, list(self._busy.values()), justid=True
-                )
-            )
         answer = self.link.attempt(
             lambda: redis.xautoclaim(address.stream, address.group, self._consumer, idle, count=max(room, 1))
         )
@@ -157,10 +171,12 @@ class StreamSource:
             return None
         self._busy[identity] = entry
         data = fields.get(self.address.field.encode())
-        name = file_name(fields.get(b"name") or entry)
+        given = fields.get(b"name")
+        name = file_name(given or entry)
+        out = out_name(entry + b"-" + name, 0, hashlib.sha1(name).hexdigest()) if given else entry
         milliseconds, _, sequence = entry.decode().partition("-")
         number = int(milliseconds) * 4096 + int(sequence or 0)
-        return Item(name, identity, _loader(data, self.address.field), receipt=entry, number=number, out=name)
+        return Item(name, identity, _loader(data, self.address.field), receipt=entry, number=number, out=out)
 
 
 class ChannelSource:
@@ -200,6 +216,9 @@ class ChannelSource:
                     Item(name, identity, _loader(message["data"], "data"), number=self._count, out=name)
                 )
         return items
+
+    def keep(self) -> None:
+        """Nobody else can take a message over."""
 
     def later(self, item: Item, is_half: bool) -> bool:
         """What comes out of Redis does not become whole by waiting."""

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from sightline.clients.annotated import AnnotatedServer, cameras, session
+from sightline.clients.annotated import server as annotated_server
 from sightline.clients.annotated.encoder import Encoder, parameter_sets
 from sightline.clients.draw import class_colour
 from sightline.clients.page import stills
@@ -210,6 +211,7 @@ def test_a_camera_that_is_removed_ends_its_viewers(running: tuple[AnnotatedServe
         pictures = container.decode(video=0)
         next(pictures)
         watch.remove(NAME)
+        assert _soon(lambda: server.state()["connections"] == 0, 5), "while its player is still there"
         with contextlib.suppress(av.FFmpegError):
             for _ in pictures:
                 pass
@@ -402,6 +404,21 @@ def test_there_is_room_for_so_many(
         with contextlib.suppress(ConnectionError):
             while link.recv(1 << 16):
                 pass
+
+
+def test_silent_connections_keep_nobody_out(
+    fed: tuple[AnnotatedServer, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotated_server, "MAX_CONNECTIONS", 4)
+    server, feed = fed
+    feed(0)
+    with contextlib.ExitStack() as opened:
+        playing = opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+        _start_playing(playing, _url(server))
+        for _ in range(12):
+            opened.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+        assert b" 200 " in _ask(server.port, _request("DESCRIBE", _url(server)))[0]
+        assert server.state()["viewers"] == 1, "who plays goes on"
 
 
 def test_key_frames_come_by_time_and_when_asked_for() -> None:

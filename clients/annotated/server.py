@@ -196,8 +196,11 @@ class AnnotatedServer:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._sessions) >= MAX_CONNECTIONS:
-            writer.transport.abort()
-            return
+            quiet = [one for one in self._sessions if not one.plays]
+            if not quiet:
+                writer.transport.abort()
+                return
+            min(quiet, key=lambda one: one.heard_at).disconnect()  # silent ones must not keep others out
         session = Session(self._cameras, self._guard, (reader, writer), self._rest)
         self._sessions[session] = asyncio.current_task()
         try:

@@ -35,7 +35,10 @@ _NO_REQUEST = Request("", "")
 
 
 class Session:
-    """Answers one client's requests. idle: is called with a camera that nobody plays any more."""
+    """Answers one client's requests. idle: is called with a camera that nobody plays any more.
+
+    plays: PLAY was answered. heard_at: when something last came from the client, monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -51,8 +54,8 @@ class Session:
         self._wrong_logins = 0
         self._camera: AnnotatedCamera | None = None
         self._viewer: Viewer | None = None
-        self._plays = False
-        self._heard_at = time.monotonic()
+        self.plays = False
+        self.heard_at = time.monotonic()
 
     async def run(self) -> None:
         """Answer requests until the client leaves, sends nonsense or is disconnected."""
@@ -70,14 +73,14 @@ class Session:
 
     def expired(self, now: float) -> bool:
         """True when nothing was heard of the client for longer than it may be silent."""
-        return now - self._heard_at > (SESSION_SECONDS if self._plays else GREETING_SECONDS)
+        return now - self.heard_at > (SESSION_SECONDS if self.plays else GREETING_SECONDS)
 
     def disconnect(self) -> None:
         """Cut the connection."""
         self._writer.transport.abort()
 
     def _heard(self) -> None:
-        self._heard_at = time.monotonic()
+        self.heard_at = time.monotonic()
 
     def _end(self) -> None:
         if self._viewer:
@@ -191,7 +194,7 @@ class Session:
         if self._camera.gone:
             return response(request, 404)
         headers = {"Session": self._number, "Range": "npt=now-"}
-        if self._plays:
+        if self.plays:
             return response(request, headers=headers)
         if self._cameras.full:
             return response(request, 453)
@@ -199,7 +202,7 @@ class Session:
         headers["RTP-Info"] = (
             f"url={request.url.rstrip('/')}/track0;seq={sender.sequence};rtptime={sender.first_timestamp}"
         )
-        self._plays = True
+        self.plays = True
         self._camera.join(
             self._viewer
         )  # its first picture comes in a later turn of the loop, behind the answer

@@ -12,12 +12,13 @@ import av
 import numpy as np
 import pytest
 
+from sightline.clients.config.watch_file import Camera
 from sightline.clients.streams.pictures import frame_from_picture
 from sightline.errors import BadInputError, SightlineError, StreamError
 from sightline.perf.cameras.render import ClipSpec
 from sightline.perf.streams.footprint import footprint, memory_mb
 from sightline.perf.streams.material import drawn_boxes, video_files
-from sightline.perf.streams.ours import age_figures
+from sightline.perf.streams.ours import DEADLINE_SECONDS, age_figures
 from sightline.perf.streams.picture import draw_picture
 from sightline.perf.streams.plan import SECTIONS, checked_sections
 from sightline.perf.streams.serving import most_cameras
@@ -149,6 +150,14 @@ def test_ages_are_told_of_all_and_of_each_window() -> None:
     figures = age_figures(ages)
     assert [window["p50"] for window in figures["windows_ms"]] == [10.0, 20.0]
     assert figures["ages_ms"]["p99"] == 20.0
+    assert figures["later_ages_ms"] == {"p50": 20.0, "p95": 20.0, "p99": 20.0}
+    assert age_figures(ages[:50])["later_ages_ms"]["p99"] == 10.0
+    one_window = [(second / 10, 0.5 if 500 <= second < 600 else 0.010) for second in range(1100)]
+    assert age_figures(one_window)["later_ages_ms"]["p99"] == 500.0
+
+
+def test_our_deadline_is_that_of_a_cameras_file() -> None:
+    assert Camera.model_fields["deadline_seconds"].default == DEADLINE_SECONDS
     assert age_figures([])["ages_ms"] is None
 
 

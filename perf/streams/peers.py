@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras that we and Ultralytics' `track` carry: the same network, the same streams, the same cores, in turns."""
+"""Cameras that we and Ultralytics' `track` carry: the same network, the same streams, the same cores, one after the
+other: each one's largest number is searched for by itself, so that a machine that slows down meanwhile harms one of them."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def draw_picture(content: Mapping[str, Any], path: Path) -> None:
         va="center",
     )
     machine = content["machine"]
-    about = f"in turns on the same {machine['cores']} cores; {machine['processor']}; black mark: goal"
+    about = f"on the same {machine['cores']} cores; {machine['processor']}; black mark: goal"
     figure.text(0.02, 1 - 0.6 / height, about, fontsize=9, color=_GREY, va="center")
     figure.subplots_adjust(left=0.36, right=0.66, top=1 - 0.85 / height, bottom=0.55 / height, hspace=0.35)
     try:

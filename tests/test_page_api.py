@@ -572,7 +572,7 @@ def test_beyond_loopback_only_with_users(users: dict[str, str]) -> None:
         PageServer(0, host="no.such.host.invalid", users=users)
 
 
-def test_https(users: dict[str, str], tmp_path: Path) -> None:
+def test_https(users: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import ssl
     import subprocess
     import urllib.request
@@ -587,6 +587,7 @@ def test_https(users: dict[str, str], tmp_path: Path) -> None:
         PageServer(0, tls_certificate=certificate)
     with pytest.raises(OutputError, match="belong together"):
         PageServer(0, tls_certificate=key, tls_key=certificate)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 3.0)
     page = PageServer(0, users=users, tls_certificate=certificate, tls_key=key)
     page.open()
     try:
@@ -600,6 +601,8 @@ def test_https(users: dict[str, str], tmp_path: Path) -> None:
             request, context=ssl.create_default_context(cafile=str(certificate))
         ) as answer:
             assert "Secure" in answer.headers["set-cookie"]
+        with socket.create_connection(("127.0.0.1", page.port), timeout=20) as silent:
+            assert silent.recv(1) == b""  # no handshake
     finally:
         page.close()
 

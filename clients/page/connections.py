@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 
 import h11
@@ -32,6 +33,16 @@ class BoundedListener(socket.socket):
             raise ConnectionAbortedError(f"{MAX_CONNECTIONS} connections are open")
         self._accepted = [*still_open, accepted]
         return accepted, address
+
+
+def hasten_tls_handshakes() -> None:
+    """Let servers of the running loop, all of them with TLS, wait no longer for a handshake than for a request.
+
+    asyncio waits a minute, and uvicorn leaves it at that.
+    """
+    loop = asyncio.get_running_loop()
+    create = functools.partial(loop.create_server, ssl_handshake_timeout=REQUEST_SECONDS)
+    setattr(loop, "create_server", create)  # noqa: B010 - a foreign name
 
 
 class PromptProtocol(H11Protocol):

@@ -29,7 +29,7 @@ from sightline.clients.analytics.privacy_video import CleanFrame
 from sightline.clients.events.event import Event
 from sightline.clients.page import stills
 from sightline.clients.page.api import Api
-from sightline.clients.page.connections import BoundedListener, PromptProtocol
+from sightline.clients.page.connections import BoundedListener, PromptProtocol, hasten_tls_handshakes
 from sightline.clients.page.control import Control
 from sightline.clients.page.fmp4 import FragmentMuxer
 from sightline.clients.page.hub import MAX_VIEWERS, Hub
@@ -240,7 +240,12 @@ class PageServer:
 
     def _run(self) -> None:
         if self._server is not None:
-            asyncio.run(self._server.serve(sockets=[self._socket]))
+            asyncio.run(self._serve(self._server))
+
+    async def _serve(self, server: uvicorn.Server) -> None:
+        if self._tls:
+            hasten_tls_handshakes()
+        await server.serve(sockets=[self._socket])
 
     def _application(self) -> Starlette:
         api = Api(self._hub, self._streams, self._state, self._control, self._may_look)

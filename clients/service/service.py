@@ -244,7 +244,7 @@ class WatchService:
         # First what is made unrecognisable: from here on no picture leaves that should not.
         each(found.rethought, lambda name: self._analysts[name].replace(analytics_of(document.cameras[name])))
         self._document = document
-        each(["page, clips and recordings"], lambda _: [guard.recheck() for guard in self._guarded])
+        each(["page, clips and recordings"], lambda _: self._recheck())
         each(found.removed, self._remove)
         each(found.added, lambda name: self.watch.add(sources[name]))
         each(found.reread, lambda name: self.watch.change(sources[name]))
@@ -260,6 +260,10 @@ class WatchService:
                 "; ".join(f"{name} could not be changed: {text}" for name, text in failed.items())
             )
         return found
+
+    def _recheck(self) -> None:
+        for guard in self._guarded:
+            guard.recheck()
 
     def _remove(self, name: str) -> None:
         self.watch.remove(name)

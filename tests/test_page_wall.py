@@ -142,7 +142,7 @@ def test_sixteen_cameras_at_five_frames_a_second(tab: Any, clip: Path, tmp_path:
 
 def test_masks_tracks_and_a_private_camera(wall: PageServer, tab: Any) -> None:
     tab.goto(wall.url)
-    wait_for(lambda: tab.evaluate(FRAMES)[0] > 3)
+    wait_for(lambda: (tab.evaluate(FRAMES) or [0])[0] > 3)
     tab.click("#toggle-boxes")
     wait_for(lambda: tab.evaluate(PAINTED, ".boxes")[0] > 400)  # masks and trails
     tab.click("#toggle-trails")

@@ -47,8 +47,9 @@ class EveryFrame:
         """Nothing happens by itself."""
         return ()
 
-    def close(self) -> None:
-        """Nothing is left to be done."""
+    def close(self) -> tuple[Event, ...]:
+        """Nothing is left to be told."""
+        return ()
 
 
 def event_of(result: StreamResult) -> Event:

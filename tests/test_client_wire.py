@@ -184,7 +184,7 @@ def test_retired_regions_survive_a_broken_unregistering(answers: int) -> None:
     for region in regions:
         region.registered = True
         session.ring.retire(region)
-    flow = _sharing._unregister_retired(session)
+    flow = _sharing._unregister_retired(session, len(regions))
     try:
         next(flow)
         for _ in range(answers):

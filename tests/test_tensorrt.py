@@ -89,9 +89,9 @@ def segment_onnx(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         warnings.simplefilter("ignore")
         import torch
 
-        from sightline.builders.sources.torch_ultralytics import _ultralytics
+        from sightline.builders.sources.torch_ultralytics import import_ultralytics
 
-        model = _ultralytics().YOLO("yolo11n-seg.yaml").model.eval()
+        model = import_ultralytics().YOLO("yolo11n-seg.yaml").model.eval()
         for module in model.modules():
             if hasattr(module, "export"):
                 module.export, module.format, module.dynamic = True, "onnx", True

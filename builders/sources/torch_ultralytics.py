@@ -49,7 +49,9 @@ def load(card: ModelCard) -> TorchNetwork:
     model = model_of(description, card.source_args)
     if card.weights:
         load_weights(model, card.weights)
-    origin = architecture(f"Ultralytics {_ultralytics().__version__}", name, card.source_args, card.weights)
+    origin = architecture(
+        f"Ultralytics {import_ultralytics().__version__}", name, card.source_args, card.weights
+    )
     if not card.weights:
         settle(model.eval(), card.input)
     return network(model, card, origin, defaults_of_yaml(description))
@@ -122,7 +124,7 @@ def read_description(name: str) -> dict[str, Any]:
 def model_of(description: Mapping[str, Any], source_args: Mapping[str, Any]) -> Any:
     """A network of Ultralytics from a checked description. source_args: nc (or num_classes), scale."""
     check_description(description)
-    tasks = _ultralytics().nn.tasks
+    tasks = import_ultralytics().nn.tasks
     values = dict(description)
     unknown = sorted(set(source_args) - {"nc", "num_classes", "scale"})
     if unknown:
@@ -164,7 +166,7 @@ def _is_layer(name: str) -> bool:
     if name.startswith("nn."):
         found = getattr(torch.nn, name[3:], None)
     else:
-        found = None if name in _DOWNLOADS else getattr(_ultralytics().nn.tasks, name, None)
+        found = None if name in _DOWNLOADS else getattr(import_ultralytics().nn.tasks, name, None)
     return isinstance(found, type) and issubclass(found, torch.nn.Module)
 
 
@@ -187,7 +189,7 @@ def _find(name: str) -> tuple[Path, str]:
     scale = re.match(r"yolo(?:e-)?v?\d+([nslmx])(?![a-z])", path.stem)
     if path.is_file():
         return path, scale.group(1) if scale else ""
-    folder = Path(_ultralytics().__file__).parent / "cfg" / "models"
+    folder = Path(import_ultralytics().__file__).parent / "cfg" / "models"
     known = {file.name: file for file in sorted(folder.rglob("*.yaml"))}
     # yolov5nu and yolov8n are the scale n of yolov5.yaml and yolov8.yaml
     plain = re.sub(r"^(yolo(?:e-)?v?\d+)[nslmx]u?(?![a-z])", r"\1", path.name)
@@ -231,8 +233,8 @@ def _unpatched() -> Iterator[None]:
         PIL.Image.open, torch.save = before
 
 
-def _ultralytics() -> Any:
-    """Ultralytics, which may not write into the user's folders nor call home."""
+def import_ultralytics() -> Any:
+    """The package; its import leaves other packages as they are, and it may not write into the user's folders nor call home."""
     import_torch()
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     folder = "" if os.environ.get("YOLO_CONFIG_DIR") else tempfile.mkdtemp(prefix="sightline-ultralytics-")

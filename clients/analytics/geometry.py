@@ -18,6 +18,7 @@ XY = tuple[float, float]
 
 FLATTEST = 1e-9  # twice the area of points that lie on one line, in the picture's area
 _NUDGE = (1.2360679e-9, 1.4142135e-9)  # takes touches and corners out of the way, alike for all points
+_FLAT = 1e-300  # rises that a difference of x cannot be divided by
 _FLATTEST_MAP = 1e-6
 _UNDETERMINED = (
     "the ground's points do not determine a plane: four of them must be such that no three lie on one line, in the picture "
@@ -34,7 +35,9 @@ class Area:
         end = np.roll(start, -1, axis=0)
         rise = end[:, 1] - start[:, 1]
         self._x, self._y, self._end_y = start[:, 0], start[:, 1], end[:, 1]
-        self._slope = np.divide(end[:, 0] - start[:, 0], rise, out=np.zeros_like(rise), where=rise != 0)
+        self._slope = np.divide(
+            end[:, 0] - start[:, 0], rise, out=np.zeros_like(rise), where=np.abs(rise) > _FLAT
+        )
 
     def contains(self, points: Points) -> NDArray[np.bool_]:
         """Which of the points (N, 2) are inside, bool of shape (N,); NaN is not."""

@@ -62,6 +62,10 @@ class Timing:
 def peer(module: str, install: str) -> Any:
     """Import a peer's module. Raises MissingDependencyError naming the package to install."""
     try:
+        if module.partition(".")[0] == "ultralytics":  # its plain import changes other packages
+            from sightline.builders.sources.torch_ultralytics import import_ultralytics
+
+            import_ultralytics()
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingDependencyError(f"{module} is not installed: pip install {install}") from error

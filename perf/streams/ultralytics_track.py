@@ -97,9 +97,9 @@ class UltralyticsTrack:
         return {"errors": self._errors[:3]}
 
     def _track(self, number: int, source: str) -> None:
-        import ultralytics
+        from sightline.builders.sources.torch_ultralytics import import_ultralytics
 
-        make: Any = ultralytics.YOLO  # type: ignore[attr-defined]
+        make: Any = import_ultralytics().YOLO
         try:
             model = make(self._model, task="detect")
             for result in model.track(source, **self._options):

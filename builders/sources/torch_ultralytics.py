@@ -234,7 +234,7 @@ def _unpatched() -> Iterator[None]:
 
 
 def import_ultralytics() -> Any:
-    """The package; its import leaves other packages as they are, and it may not write into the user's folders nor call home."""
+    """The package: its import leaves others as they are, and it may not write into the user's folders or call home."""
     import_torch()
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     folder = "" if os.environ.get("YOLO_CONFIG_DIR") else tempfile.mkdtemp(prefix="sightline-ultralytics-")

@@ -29,7 +29,7 @@ from sightline.perf.cameras import CameraServer
 
 NAMES = ("crossing", "station", "bridge", "market", "harbour", "school", "depot", "park", "tunnel")
 VEHICLES = ["car", "truck", "bus", "motorcycle"]
-RATE = 2
+RATE = 3
 WATCH_SECONDS = 45.0
 DESKTOP = {"width": 1600, "height": 900}
 PHONE = {"width": 412, "height": 892}

@@ -93,9 +93,7 @@ def storm(full: bool) -> Figure:
         time.sleep(away)
         server.refuse(False)
         returned = time.monotonic()
-        all_back = wait_for(
-            lambda: all(scene.camera(name)["state"] == "live" for name in names), 2.0 * BACK_SECONDS, 0.1
-        )
+        all_back = wait_for(lambda: scene.are_live(names), 2.0 * BACK_SECONDS, 0.1)
         back = time.monotonic() - returned if all_back else float("inf")
         connects = [at - returned for at in server.connects if at >= returned]
         wrong = adds_up(scene.watch)

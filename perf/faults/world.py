@@ -168,9 +168,14 @@ class Scene:
 
     def live(self, names: Sequence[str], seconds: float = 30.0) -> None:
         """Wait until these cameras are live. Raises TimeoutError."""
-        if not wait_for(lambda: all(self.camera(name)["state"] == "live" for name in names), seconds):
+        if not wait_for(lambda: self.are_live(names), seconds, 0.1):
             states = {name: self.camera(name)["state"] for name in names}
             raise TimeoutError(f"cameras did not come up: {states}")
+
+    def are_live(self, names: Sequence[str]) -> bool:
+        """Whether these cameras are live now; asks for the state once, since that costs what cameras need."""
+        states = {camera["name"]: camera["state"] for camera in self.watch.state()["cameras"]}
+        return all(states.get(name) == "live" for name in names)
 
     def seconds_until(
         self, name: str, check: Callable[[dict[str, Any]], bool], since: float, limit: float

@@ -151,6 +151,12 @@ def test_figures_are_the_measured_ones() -> None:
     inside = json.loads((ROOT / "docs/serving.json").read_text())["rows"][0]
     ways = {row["way"]: row for row in json.loads((ROOT / "docs/transport.json").read_text())["rows"]}
     stages = json.loads((ROOT / "docs/stages.json").read_text())["rows"]
+    streams = json.loads((ROOT / "docs/streams.json").read_text())
+    decoded = [row["ratios"]["libavcodec"]["by_cpu_time"] for row in streams["decoding"]["rows"]]
+    loops = {row["case"]: row["ratios"]["OpenCV loop"]["by_cpu_time"] for row in streams["decoding"]["rows"]}
+    large = [ratio for case, ratio in loops.items() if case.endswith("to 640x640")]
+    small = [ratio for case, ratio in loops.items() if not case.endswith("to 640x640")]
+    carried = {row["rate"]: row for row in streams["network"]["cameras"]}
     p50 = {point["concurrency"]: point["p50_ms"] for point in perf["points"]}
     shown = [
         *shipped_rows(),
@@ -168,6 +174,15 @@ def test_figures_are_the_measured_ones() -> None:
         f"{ways['gRPC']['memcpys']:.0f} through gRPC",
         f"One more native stage costs {stages[2]['value']:.2f} ms ({stages[4]['value']:.2f} ms where",
         f"post-processing is {stages[0]['value']:.1f} times faster",
+        f"{min(decoded):.2f} to {max(decoded):.2f} of what bare libavcodec decodes",
+        f"{large[0]:.1f} times an OpenCV loop",
+        f"{min(small):.1f} to {max(small):.1f} times at the shipped detector's 384x224",
+        f"{streams['network']['answered']['ratio']:.2f} of the bare engine's rate is answered",
+        f"{carried[5]['cameras']} cameras of 720p at 5 frames a second, or {carried[10]['cameras']} at 10.",
+        f"With {carried[10]['cameras_at_80_percent']} at 10 a second results are "
+        f"{carried[10]['ages_ms']['p50']:.0f} ms old at p50 and {carried[10]['ages_ms']['p99']:.0f} ms at p99 "
+        f"({carried[10]['inference_ms']:.0f} ms of it the network; the goal "
+        f"for p99 is {carried[10]['p99_limit_ms']:.0f})",
         f"mAP50 {record['held_out']['map50']:.2f} on {record['held_out']['frames']} drawn frames",
         f"{record['onnx_bytes'] / 1e6:.1f} MB of ONNX",
     ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sightline.errors import BadInputError
 from sightline.frame import Frame
 from sightline.preprocess_ext import _pixels
-from sightline.preprocess_ext.arguments import MAX_SIDE_PIXELS, choice, expect, triple
+from sightline.preprocess_ext.arguments import MAX_SIDE_PIXELS, Floats, choice, expect, triple
 from sightline.preprocess_ext.geometry import Geometry
 
 _RESIZE = {"letterbox": 0, "stretch": 1, "letterbox_corner": 2, "centre_crop": 3}
@@ -20,6 +21,7 @@ _ORDER = {"rgb": 0, "bgr": 1}
 _LAYOUT = {"chw": 0, "hwc": 1}
 _FILTER = {"bilinear": 0, "triangle": 1, "box": 2}
 _OUTPUT = {np.dtype(np.float32): 0, np.dtype(np.float16): 1, np.dtype(np.uint8): 2}
+_LEAST_STD = np.finfo(np.float32).tiny
 
 NetworkInput = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint8]
 
@@ -64,9 +66,7 @@ def letterbox(
     )
     placed = choice("layout", layout, _LAYOUT)
     height, width, kind = _target(out, layout)
-    means, stds = triple("mean", mean), triple("std", std)
-    if stds.min() < np.finfo(np.float32).tiny:
-        raise ValueError(f"std is {tuple(std)}; each number must be above 0")
+    means, stds = _levels(mean, std)
     if not 0 <= pad_value <= 255:
         raise ValueError(f"pad_value is {pad_value}; it must lie in 0..255")
     kernel = choice("interpolation", interpolation, _FILTER)
@@ -99,6 +99,24 @@ def letterbox(
             f"{width}x{height}, or is too long: use another input.resize or a larger input.short_side"
         ) from error
     return Geometry(int(fit[1]), int(fit[2]), float(fit[3]), float(fit[4]), int(fit[5]), int(fit[6]))
+
+
+def _levels(mean: Sequence[float], std: Sequence[float]) -> tuple[Floats, Floats]:
+    """Means and standard deviations as the core takes them; a model's are the same for each of its frames."""
+    try:
+        return _known_levels(tuple(mean), tuple(std))
+    except TypeError:  # no sequence of numbers, which the check says better
+        return _checked_levels(mean, std)
+
+
+def _checked_levels(mean: Sequence[float], std: Sequence[float]) -> tuple[Floats, Floats]:
+    means, stds = triple("mean", mean), triple("std", std)
+    if stds.min() < _LEAST_STD:
+        raise ValueError(f"std is {tuple(std)}; each number must be above 0")
+    return means, stds
+
+
+_known_levels = lru_cache(maxsize=64)(_checked_levels)
 
 
 def _target(out: Any, layout: str) -> tuple[int, int, int]:

@@ -41,7 +41,6 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             _child(order, output)
-        _tell(f"pid {pid}")
         os.close(output)
         _, status = os.waitpid(pid, 0)
         os.set_blocking(reading, False)
@@ -67,6 +66,7 @@ def _quick_choice() -> None:
 def _child(order: dict[str, Any], output: int) -> None:
     marks = os.dup(1)
     os.setsid()
+    _tell(f"pid {os.getpid()}")  # now that it is a group, and before any mark
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(order["folder"])

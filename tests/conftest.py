@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+_SHOWN_CHARACTERS = 3000
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
@@ -22,6 +24,25 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
         report.outcome = "failed"
         report.longrepr = f"skipped, but SIGHTLINE_REQUIRE_ALL=1: {report.longrepr}"
     return report
+
+
+class _FailuresAtOnce:
+    """Tells a failure when it happens: a run that is cut off never comes to its summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.write_line(f"\n{report.nodeid} failed in {report.when} after {report.duration:.0f} s")
+            terminal.write_line(report.longreprtext[-_SHOWN_CHARACTERS:])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that shows the results, not a worker."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_FailuresAtOnce(config))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +82,7 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     with LocalServer(repository, log_dir=tmp_path_factory.mktemp("server-log")) as running:
         yield running
+        running.kill()  # what a clean end is, tests/test_deploy.py says; it takes Triton seconds
 
 
 @pytest.fixture(scope="session")
@@ -68,5 +90,5 @@ def cameras() -> Iterator[object]:
     """A real RTSP server with two drawn 720p streams."""
     from sightline.perf.cameras import CameraServer
 
-    with CameraServer(scenes=2, seconds=8.0) as running:
+    with CameraServer(scenes=2, seconds=3.0) as running:
         yield running

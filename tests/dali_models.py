@@ -78,42 +78,40 @@ SERIALIZE = """
 import importlib, sys
 import importlib.util
 from nvidia.dali._utils.autoserialize import invoke_autoserialize
-spec = importlib.util.spec_from_file_location('autoserialize_mod', sys.argv[1])
-head_module = importlib.util.module_from_spec(spec)
-sys.modules['autoserialize_mod'] = head_module
-spec.loader.exec_module(head_module)
-invoke_autoserialize(head_module, sys.argv[2])
+for folder in sys.argv[1:]:
+    spec = importlib.util.spec_from_file_location('autoserialize_mod', folder + '/dali.py')
+    head_module = importlib.util.module_from_spec(spec)
+    sys.modules['autoserialize_mod'] = head_module
+    spec.loader.exec_module(head_module)
+    invoke_autoserialize(head_module, folder + '/model.dali')
 """
 
 
-def serialize(folder: Path) -> None:
-    """What the DALI backend does when it loads a model: dali.py to a serialized pipeline, model.dali here."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-c",
-        SERIALIZE,
-        str(folder / "dali.py"),
-        str(folder / "model.dali"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
+def serialize(*folders: Path) -> None:
+    """What the DALI backend does when it loads models: each dali.py to a serialized pipeline, model.dali here."""
+    command = [sys.executable, "-W", "ignore", "-c", SERIALIZE, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd="/")
     assert done.returncode == 0, done.stderr
 
 
-def write_dali_files(card: ModelCard, stage: DaliStage, folder: Path, device: Any = "cpu") -> None:
+def write_dali_files(card: ModelCard, stage: DaliStage, folder: Path, device: Any = "cpu") -> Path:
+    """The folder, with all but model.dali, which serialize() makes."""
     folder.mkdir(parents=True)
     for name, content in dali_stage_files(card, stage, device=device).items():
         (folder / name).write_bytes(content)
-    serialize(folder)
+    return folder
 
 
-def write_fronts(card: ModelCard, repository: Path) -> None:
-    """Models `files` and `frames`: the fronts of target server; `local_dali`: the stage decode_dali."""
+def write_fronts(card: ModelCard, repository: Path) -> dict[str, Path]:
+    """Models `files` and `frames`: the fronts of target server; `local_dali`: the stage decode_dali.
+
+    Returns the folders of the stages decode and letterbox, for serialize().
+    """
+    folders: dict[str, Path] = {}
     context = EntryContext(card, cast(Any, None), (), "0", cores=2, target="server")
     for name, front in (("files", file_front(context)), ("frames", frame_front(context))):
         for config in front.configs:
-            _write_stage(card, config, repository)
+            folders |= _write_stage(card, config, repository)
         _write(_ensemble(context, name, front), repository)
     config = stage_model_config(
         context, "decode_dali", (file_front(context).inputs), (context.tensor, GEOMETRY, ERROR),
@@ -121,19 +119,21 @@ def write_fronts(card: ModelCard, repository: Path) -> None:
     )  # fmt: skip
     config.name = "local_dali"
     _write(config, repository, SHIM.format(stage="decode_dali"))
+    return folders
 
 
-def _write_stage(card: ModelCard, config: pb.ModelConfig, repository: Path) -> None:
+def _write_stage(card: ModelCard, config: pb.ModelConfig, repository: Path) -> dict[str, Path]:
     stage = config.name.partition("_v1_")[2]
     if config.backend != "dali":
         _write(config, repository, SHIM.format(stage=stage))
-        return
-    write_dali_files(card, cast(DaliStage, stage), repository / config.name / "1")
+        return {}
+    folder = write_dali_files(card, cast(DaliStage, stage), repository / config.name / "1")
     config.backend = "python"
     del config.instance_group[:]
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=1)
     config.dynamic_batching.max_queue_delay_microseconds = 50_000  # so that requests are merged
     _write(config, repository, HOST)
+    return {stage: folder}
 
 
 def _ensemble(context: EntryContext, name: str, front: Front) -> pb.ModelConfig:

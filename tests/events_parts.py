@@ -24,7 +24,7 @@ from sightline.clients.events import Event, Outbox, Pace
 from sightline.clients.events.event import utc_text
 from sightline.clients.events.settings import Sink, SpoolSettings
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 QUICK = Pace(0.02, 0.2)
 
 

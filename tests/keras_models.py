@@ -24,8 +24,6 @@ def main(folder: Path) -> None:
     shape = (75, 75, 3)
     made = {
         "mobilenet.keras": apps.MobileNetV2(weights=None, input_shape=shape, alpha=0.35, classes=7),
-        "efficientnet.keras": apps.EfficientNetB0(weights=None, input_shape=shape, classes=7),
-        "inception.keras": apps.InceptionV3(weights=None, input_shape=shape, classes=7),
         "unet.h5": unet(keras),
     }
     for name, model in made.items():

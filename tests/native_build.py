@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 CXX = {"clang": "clang++", "gcc": "g++"}
 ROOT = Path(__file__).resolve().parent.parent
+BUILD_SECONDS = 900  # of a slow machine that does other things beside
 
 
 def require_tool(name: str, packages: str) -> str:
@@ -22,26 +24,42 @@ def require_tool(name: str, packages: str) -> str:
     return found
 
 
-def sanitized_build(factory: pytest.TempPathFactory, target: str) -> Path:
-    """Build `target` under AddressSanitizer and UBSan; returns the folder of tests/native's programs.
+def sanitized_build(target: str) -> Path:
+    """Build `target` under AddressSanitizer and UBSan; returns the folder of the build."""
+    return native_build("sanitized", target, "-DSIGHTLINE_SANITIZE=ON")
 
-    In one folder a session, so that the core is compiled once for all who need it so.
+
+def native_build(name: str, target: str, *options: str, compiler: str | None = None, jobs: int = 2) -> Path:
+    """Build `target` in build/native/NAME, which is configured with `options`; returns that folder.
+
+    What has not changed since the last run is not compiled again; one process at a time builds in a folder.
     """
-    folder = factory.getbasetemp() / "sanitized-build"
-    return cmake_build(folder, target, "-DSIGHTLINE_SANITIZE=ON") / "tests" / "native"
-
-
-def cmake_build(folder: Path, target: str, *options: str, compiler: str | None = None, jobs: int = 2) -> Path:
-    """Configure the repository into `folder` and build `target`; returns the folder."""
     require_tool("cmake", "cmake")
     require_tool(compiler or "cc", "gcc libc6-dev")
+    folder = ROOT / "build" / "native" / name
     environment = dict(os.environ)
     if compiler:
         environment |= {"CC": compiler, "CXX": CXX[compiler]}
-    for command in (
-        ["cmake", "-S", str(ROOT), "-B", str(folder), *options],
-        ["cmake", "--build", str(folder), "--target", target, "--parallel", str(jobs)],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=290, env=environment)
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *options]
+        if _run(configure, environment).returncode != 0:
+            shutil.rmtree(
+                folder, ignore_errors=True
+            )  # it is of a tree that was elsewhere, or of another compiler
+            _require(_run(configure, environment))
+        _require(
+            _run(["cmake", "--build", str(folder), "--target", target, "--parallel", str(jobs)], environment)
+        )
     return folder
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=BUILD_SECONDS, env=environment, check=False
+    )
+
+
+def _require(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 OPSET = 17
 PLANTED_ANCHORS = 64
@@ -262,3 +263,16 @@ def bright_rectangle(
     x1, y1, x2, y2 = box
     picture[y1:y2, x1:x2] = light
     return picture
+
+
+def write_pictures(folder: Path, box: tuple[int, int, int, int] = (64, 48, 192, 160)) -> Path:
+    """Eight PNG files, as few as calibration and proof take, of a rectangle that moves; returns the folder.
+
+    To draw street scenes, which they take where no pictures are given, costs seconds.
+    """
+    folder.mkdir()
+    x1, y1, x2, y2 = box
+    for index in range(8):
+        picture = bright_rectangle(384, 224, (x1 + 8 * index, y1, x2 + 8 * index, y2))
+        Image.fromarray(picture).save(folder / f"{index}.png")
+    return folder

@@ -34,12 +34,12 @@ FIGURES = {
 }  # fmt: skip
 
 
-def wait_for(check: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(check: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The first true value of `check`; fails after a generous time."""
     deadline = time.monotonic() + seconds
     while not (value := check()):
         assert time.monotonic() < deadline, f"still {value!r} after {seconds:.0f} s"
-        time.sleep(0.1)
+        time.sleep(0.05)
     return value
 
 

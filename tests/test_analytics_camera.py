@@ -186,7 +186,7 @@ def test_a_label_that_flickers_is_the_one_seen_most() -> None:
 bad = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.tuples(bad, bad, bad, bad), max_size=6), min_size=1, max_size=6))
 def test_boxes_of_any_kind_break_nothing(frames: list[Any]) -> None:
     ground = {"image": [[0, 0.5], [1, 0.5], [1, 1], [0, 1]], "metres": [[0, 9], [9, 9], [9, 0], [0, 0]]}

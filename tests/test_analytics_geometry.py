@@ -31,7 +31,7 @@ unit = st.floats(0.0, 1.0).map(lambda value: round(value, 9))  # no edge rises b
 corners = st.lists(st.tuples(unit, unit), min_size=3, max_size=12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(corners, st.lists(st.tuples(unit, unit), min_size=1, max_size=20))
 def test_an_area_is_what_an_odd_number_of_its_edges_surrounds(points: Any, asked: Any) -> None:
     """Even-odd, edge by edge in plain Python."""
@@ -59,7 +59,7 @@ def test_points_on_one_line() -> None:
     assert not on_one_line([(0.1, 0.1), (0.2, 0.2), (0.9, 0.8)])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(unit, unit), min_size=2, max_size=6), st.tuples(unit, unit), st.tuples(unit, unit))
 def test_the_way_back_crosses_the_other_way(line: Any, start: Any, end: Any) -> None:
     assert crossings(line, start, end) == -crossings(line, end, start)

@@ -99,7 +99,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps)
 def test_no_camera_shows_one_identity_twice(given_steps: Any) -> None:
     """Whatever comes in which order, while tracks are there their identities are their own and stay."""

@@ -138,7 +138,7 @@ ways = st.lists(st.tuples(grid, grid), min_size=2, max_size=30)
 lines = st.lists(st.tuples(grid, grid), min_size=2, max_size=6).filter(lambda points: len(set(points)) > 1)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(ways, lines)
 def test_a_way_back_in_time_counts_the_opposite(way: list[Any], points: list[Any]) -> None:
     counts = []
@@ -151,7 +151,7 @@ def test_a_way_back_in_time_counts_the_opposite(way: list[Any], points: list[Any
     assert (counts[0]["forward"], counts[0]["backward"]) == (counts[1]["backward"], counts[1]["forward"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(ways)
 def test_through_a_full_width_line_the_counts_say_on_which_side_it_is(way: list[Any]) -> None:
     """forward - backward = 1 above to below, 0, or -1, whatever happens between."""
@@ -173,7 +173,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(moves, st.booleans())
 def test_entered_less_left_is_who_is_inside(steps: list[Any], scheduled: bool) -> None:
     hours = [{"start": "12:00", "end": "12:02", "timezone": "UTC"}] if scheduled else []

@@ -65,6 +65,7 @@ def backend(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         pid = server.pid
         yield server
         assert (server.state, server.restarts, server.pid) == ("ready", 0, pid), "no test may bring it down"
+        server.kill()  # draining is tested elsewhere
 
 
 @pytest.fixture(scope="module")

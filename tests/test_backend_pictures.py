@@ -113,6 +113,7 @@ def client(folder: Path) -> Iterator[triton.InferenceServerClient]:
         yield connection
         connection.close()
         assert (server.state, server.restarts) == ("ready", 0), "no test may bring it down"
+        server.kill()  # draining is tested elsewhere
 
 
 def converted(name: str, frames: list[Frame]) -> dict[str, NDArray[Any]]:

@@ -25,6 +25,7 @@ from tests.backend_tasks import (
     inputs_of,
     outputs_of,
 )
+from tests.cases import about
 from tests.test_backend import equal, infer
 
 
@@ -38,25 +39,27 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[triton.Inferenc
         yield connection
         connection.close()
         assert (server.state, server.restarts) == ("ready", 0), "no test may bring it down"
+        server.kill()  # draining is tested elsewhere
     shutil.rmtree(repository)
 
 
-@pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("name", CASES)
-def test_stage_has_the_bits_of_the_core(client: Any, name: str, resize: str) -> None:
-    case = CASES[name]
-    geometry = geometries(resize)
-    raw = outputs_of(case, seed=len(name) + len(resize))
-    wanted = answers_of(case, raw, geometry)
-    found = infer(client, name, inputs_of(raw, geometry))
-    assert sorted(found) == sorted(wanted)
-    for text in {"MASKS", "ERROR"} & set(wanted):
-        assert found.pop(text).tolist() == wanted.pop(text).tolist()
-    equal(found, wanted)
-    if "COUNT" in wanted:
-        assert wanted["COUNT"][:2].min() > 1, "the random outputs must look like objects"
-        assert wanted["COUNT"][BAD_ITEM] == -1
-        assert wanted["COUNT"][NAN_ITEM] in (0, -1)
+def test_stage_has_the_bits_of_the_core(client: Any, name: str) -> None:
+    for resize in RESIZES:
+        with about(resize):
+            case = CASES[name]
+            geometry = geometries(resize)
+            raw = outputs_of(case, seed=len(name) + len(resize))
+            wanted = answers_of(case, raw, geometry)
+            found = infer(client, name, inputs_of(raw, geometry))
+            assert sorted(found) == sorted(wanted)
+            for text in {"MASKS", "ERROR"} & set(wanted):
+                assert found.pop(text).tolist() == wanted.pop(text).tolist()
+            equal(found, wanted)
+            if "COUNT" in wanted:
+                assert wanted["COUNT"][:2].min() > 1, "the random outputs must look like objects"
+                assert wanted["COUNT"][BAD_ITEM] == -1
+                assert wanted["COUNT"][NAN_ITEM] in (0, -1)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if has_masks(case)])
@@ -68,18 +71,19 @@ def test_masks_are_not_empty(client: Any, name: str) -> None:
     assert sum(area > 20 for area in areas) > len(areas) // 2, areas
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_picture_alone_is_answered_as_among_others(client: Any, name: str) -> None:
+def test_a_picture_alone_is_answered_as_among_others(client: Any) -> None:
     """Also the one whose numbers are NaN, and the one that could not be used."""
-    geometry = geometries("letterbox")
-    raw = outputs_of(CASES[name], seed=3)
-    together = infer(client, name, inputs_of(raw, geometry))
-    for index in range(len(geometry)):
-        part = slice(index, index + 1)
-        alone = infer(client, name, inputs_of([one[part] for one in raw], geometry[part]))
-        for tensor, array in alone.items():
-            cut = tuple(slice(0, size) for size in array.shape[1:])
-            assert (together[tensor][part][(slice(None), *cut)] == array).all(), (tensor, index)
+    for name in CASES:
+        with about(name):
+            geometry = geometries("letterbox")
+            raw = outputs_of(CASES[name], seed=3)
+            together = infer(client, name, inputs_of(raw, geometry))
+            for index in range(len(geometry)):
+                part = slice(index, index + 1)
+                alone = infer(client, name, inputs_of([one[part] for one in raw], geometry[part]))
+                for tensor, array in alone.items():
+                    cut = tuple(slice(0, size) for size in array.shape[1:])
+                    assert (together[tensor][part][(slice(None), *cut)] == array).all(), (tensor, index)
 
 
 @pytest.mark.parametrize("name", ["yolov8_masks", "efficient_nms", "classify", "semantic", "embed"])

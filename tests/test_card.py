@@ -12,6 +12,7 @@ import pytest
 from sightline.card import ModelCard, card_from_dict, load_card
 from sightline.errors import CardError
 from sightline.model_repository import shipped_card, shipped_models
+from tests.cases import about
 
 GOOD: dict[str, Any] = {"name": "cars", "source": "cars.onnx"}
 
@@ -26,45 +27,47 @@ def test_defaults_are_those_of_an_ultralytics_export() -> None:
     assert (made.input.size, made.input.std, made.head) == ((640, 640), (255.0, 255.0, 255.0), None)
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"treshold": 0.5}, ["treshold", "unknown field", "limits"]),
-        ({"limits": {"scores": 0.5}}, ["limits.scores", "unknown field", "detections, iou, score"]),
-        ({"limits": {"score": 1.5}}, ["limits.score", "1.5", "less than or equal to 1"]),
-        ({"limits": {"score": "high"}}, ["limits.score", "'high'"]),
-        ({"input": {"size": [640]}}, ["input.size"]),
-        ({"input": {"size": [4, 640]}}, ["input.size", "8"]),
-        ({"input": {"std": 0}}, ["input.std", "above 0"]),
-        ({"input": {"resize": "cut"}}, ["input.resize", "'letterbox', 'stretch', 'corner' or 'crop'"]),
-        ({"input": {"short_side": 700}}, ["input", "short_side belongs to resize: crop"]),
-        ({"input": {"resize": "crop", "short_side": 600}}, ["short_side is 600", "640"]),
-        ({"engine": {"batch": [8, 1]}}, ["engine.batch", "ascend"]),
-        ({"engine": {"precision": "int4"}}, ["engine.precision", "'fp16'", "'int8'"]),
-        ({"engine": {"dla": 0, "precision": "fp32"}}, ["engine", "dla runs fp16 and int8"]),
-        ({"head": "yolov1"}, ["head.kind", "yolov1", "yolov8"]),
-        ({"head": {"kind": "ssd", "anchor": []}}, ["head.anchor", "unknown field", "anchors"]),
-        ({"task": "classify", "head": "yolov8"}, ["head is yolov8", "classify", "scores"]),
-        ({"task": "describe"}, ["task", "'detect'"]),
-        ({"proof": {"cosine": 2}}, ["proof.cosine", "less than or equal to 1"]),
-        ({"labels": ["car", "car"]}, ["labels must be unique"]),
-        ({"labels": 3}, ["labels"]),
-        ({"source": None}, ["source"]),
-    ],
-)
-def test_a_wrong_field_is_named_with_what_is_allowed(values: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(CardError) as caught:
-        card(**values)
-    for word in words:
-        assert word in str(caught.value)
+_WRONG_FIELDS = [
+    ({"treshold": 0.5}, ["treshold", "unknown field", "limits"]),
+    ({"limits": {"scores": 0.5}}, ["limits.scores", "unknown field", "detections, iou, score"]),
+    ({"limits": {"score": 1.5}}, ["limits.score", "1.5", "less than or equal to 1"]),
+    ({"limits": {"score": "high"}}, ["limits.score", "'high'"]),
+    ({"input": {"size": [640]}}, ["input.size"]),
+    ({"input": {"size": [4, 640]}}, ["input.size", "8"]),
+    ({"input": {"std": 0}}, ["input.std", "above 0"]),
+    ({"input": {"resize": "cut"}}, ["input.resize", "'letterbox', 'stretch', 'corner' or 'crop'"]),
+    ({"input": {"short_side": 700}}, ["input", "short_side belongs to resize: crop"]),
+    ({"input": {"resize": "crop", "short_side": 600}}, ["short_side is 600", "640"]),
+    ({"engine": {"batch": [8, 1]}}, ["engine.batch", "ascend"]),
+    ({"engine": {"precision": "int4"}}, ["engine.precision", "'fp16'", "'int8'"]),
+    ({"engine": {"dla": 0, "precision": "fp32"}}, ["engine", "dla runs fp16 and int8"]),
+    ({"head": "yolov1"}, ["head.kind", "yolov1", "yolov8"]),
+    ({"head": {"kind": "ssd", "anchor": []}}, ["head.anchor", "unknown field", "anchors"]),
+    ({"task": "classify", "head": "yolov8"}, ["head is yolov8", "classify", "scores"]),
+    ({"task": "describe"}, ["task", "'detect'"]),
+    ({"proof": {"cosine": 2}}, ["proof.cosine", "less than or equal to 1"]),
+    ({"labels": ["car", "car"]}, ["labels must be unique"]),
+    ({"labels": 3}, ["labels"]),
+    ({"source": None}, ["source"]),
+]
 
 
-@pytest.mark.parametrize(
-    "name", ["", "../etc", "a/b", "1st", ".hidden", "a b", 'x"', "x\n", "x" * 65, "ä", "a\0b", "-rf", 7]
-)
-def test_names_that_could_leave_the_repository_are_refused(name: Any) -> None:
-    with pytest.raises(CardError, match="name"):
-        card(name=name)
+def test_a_wrong_field_is_named_with_what_is_allowed() -> None:
+    for values, words in _WRONG_FIELDS:
+        with about(values, words):
+            with pytest.raises(CardError) as caught:
+                card(**values)
+            for word in words:
+                assert word in str(caught.value)
+
+
+_BAD_NAMES = ["", "../etc", "a/b", "1st", ".hidden", "a b", 'x"', "x\n", "x" * 65, "ä", "a\0b", "-rf", 7]
+
+
+def test_names_that_could_leave_the_repository_are_refused() -> None:
+    for name in _BAD_NAMES:
+        with about(name), pytest.raises(CardError, match="name"):
+            card(name=name)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,7 @@ def test_labels_file_lies_beside_the_card(tmp_path: Path) -> None:
         ("name: [", "not plain YAML"),
         ("name: !!python/object/apply:os.system ['true']", "not plain YAML"),
         ("a: &a [1]\nb: *a\n", "aliases"),
-        ("[" * 5000, "not plain YAML"),
+        ("[" * 500, "not plain YAML"),
         ("name: a\nsource: m.onnx\nlabels: missing.txt\n", "missing.txt"),
     ],
 )

@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 import grpc
 import grpc.aio
-import pytest
 from tritonclient.utils import InferenceServerException
 
 from sightline.clients._errors_border import (
@@ -38,6 +37,7 @@ from sightline.errors import (
     ProtocolError,
     ServerUnavailable,
 )
+from tests.cases import about
 
 CALL = Call("box:8001", "grpc", "street", 2.5)
 
@@ -60,28 +60,31 @@ def test_no_status_of_grpc_is_forgotten() -> None:
     assert set(HTTP_STATUS_CODES.values()) <= set(GRPC_CODES)
 
 
-@pytest.mark.parametrize("code", list(grpc.StatusCode))
-def test_every_status_of_grpc(code: grpc.StatusCode) -> None:
-    for error in (triton_error("words", f"StatusCode.{code.name}"), rpc_error(code, "words")):
-        ours = error_from(error, CALL)
-        assert type(ours) is GRPC_CODES[code.name]
-        assert str(ours)
+def test_every_status_of_grpc() -> None:
+    for code in list(grpc.StatusCode):
+        with about(code):
+            for error in (triton_error("words", f"StatusCode.{code.name}"), rpc_error(code, "words")):
+                ours = error_from(error, CALL)
+                assert type(ours) is GRPC_CODES[code.name]
+                assert str(ours)
 
 
-@pytest.mark.parametrize(
-    "status", [200, 204, 302, 400, 401, 403, 404, 405, 408, 409, 413, 418, 429, 499, *range(500, 512), 599]
-)
-def test_every_status_of_http(status: int) -> None:
-    ours = error_from(triton_error("words", str(status)), CALL)
-    assert isinstance(ours, InferenceError)
-    if status in (500, 505):
-        assert type(ours) is InferenceError
-    if status < 400:
-        assert type(ours) is ProtocolError
-    if status in (400, 413, 418):
-        assert type(ours) is BadInputError
-    if status in (502, 503, 504):
-        assert type(ours) is ServerUnavailable
+_STATUSES = [200, 204, 302, 400, 401, 403, 404, 405, 408, 409, 413, 418, 429, 499, *range(500, 512), 599]
+
+
+def test_every_status_of_http() -> None:
+    for status in _STATUSES:
+        with about(status):
+            ours = error_from(triton_error("words", str(status)), CALL)
+            assert isinstance(ours, InferenceError)
+            if status in (500, 505):
+                assert type(ours) is InferenceError
+            if status < 400:
+                assert type(ours) is ProtocolError
+            if status in (400, 413, 418):
+                assert type(ours) is BadInputError
+            if status in (502, 503, 504):
+                assert type(ours) is ServerUnavailable
 
 
 # What tritonserver 2.51 and gRPC were heard to say.
@@ -113,13 +116,22 @@ HEARD: list[tuple[str, str, type[InferenceError], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "text", "kind", "words"), HEARD)
-def test_what_servers_say(code: str, text: str, kind: type[InferenceError], words: str) -> None:
-    ours = error_from(triton_error(text, f"StatusCode.{code}"), CALL)
-    assert type(ours) is kind
-    assert re.search(words, str(ours)), str(ours)
-    for inner in ("_decode", "_network", "model.py", "in ensemble", "id_unknown", "[bad_", "triton-grpc"):
-        assert inner not in str(ours)
+def test_what_servers_say() -> None:
+    for code, text, kind, words in HEARD:
+        with about(code, text, kind, words):
+            ours = error_from(triton_error(text, f"StatusCode.{code}"), CALL)
+            assert type(ours) is kind
+            assert re.search(words, str(ours)), str(ours)
+            for inner in (
+                "_decode",
+                "_network",
+                "model.py",
+                "in ensemble",
+                "id_unknown",
+                "[bad_",
+                "triton-grpc",
+            ):
+                assert inner not in str(ours)
 
 
 def test_every_saying_is_heard_in_a_test() -> None:
@@ -162,11 +174,12 @@ FOREIGN: list[tuple[BaseException, type[InferenceError]]] = [
 ]
 
 
-@pytest.mark.parametrize(("foreign", "kind"), FOREIGN, ids=lambda v: repr(v)[:40])
-def test_every_foreign_exception(foreign: BaseException, kind: type[InferenceError]) -> None:
-    ours = error_from(foreign, CALL)
-    assert type(ours) is kind
-    assert str(ours)
+def test_every_foreign_exception() -> None:
+    for foreign, kind in FOREIGN:
+        with about(foreign, kind):
+            ours = error_from(foreign, CALL)
+            assert type(ours) is kind
+            assert str(ours)
 
 
 def test_ours_pass_unchanged() -> None:

@@ -23,6 +23,7 @@ from sightline.frame import Frame, PixelFormat
 from sightline.naming import STAGES, stage_model
 from sightline.preprocess_ext import rle_encode
 from sightline.results import Classification, ClassMap, Detections, Embedding
+from tests.cases import about
 
 LABELS = ("car", "bus", "person")
 WIDTH, HEIGHT = 40, 30
@@ -227,25 +228,25 @@ def test_an_item_without_an_answer_and_without_words() -> None:
     assert str(one) == "the model gave no answer for this image"
 
 
-@pytest.mark.parametrize(
-    ("task", "answer"),
-    [
-        ("classify", {"SCORES": np.zeros((1, 2), np.float32), "CLASSES": np.zeros((1, 3), np.int32)}),
-        ("classify", {"CLASSES": np.zeros((1, 3), np.int32)}),
-        ("semantic", {"CLASS_MAP": np.zeros((1, 3, 4), np.int32)}),
-        ("semantic", {"CLASS_MAP": np.zeros((1, 0, 4), np.uint8)}),
-        ("semantic", {}),
-        ("embed", {"EMBEDDING": np.full((1, 3), np.nan, np.float32)}),
-        ("embed", {"EMBEDDING": np.zeros((1, 0), np.float32)}),
-        ("embed", {"EMBEDDING": np.zeros((1, 3), np.float64)}),
-        ("segment", boxes_answer([1], 1)),
-        ("segment", {**boxes_answer([1], 1), "MASKS": texts([b"a", b"b"])}),
-        ("segment", {**boxes_answer([1], 1), "MASKS": np.zeros((1, 1), np.float32)}),
-    ],
-)
-def test_answers_that_break_the_contract(task: str, answer: dict[str, Any]) -> None:
-    with pytest.raises(ProtocolError):
-        asked(task).results(answer, sizes)
+_BROKEN_ANSWERS = [
+    ("classify", {"SCORES": np.zeros((1, 2), np.float32), "CLASSES": np.zeros((1, 3), np.int32)}),
+    ("classify", {"CLASSES": np.zeros((1, 3), np.int32)}),
+    ("semantic", {"CLASS_MAP": np.zeros((1, 3, 4), np.int32)}),
+    ("semantic", {"CLASS_MAP": np.zeros((1, 0, 4), np.uint8)}),
+    ("semantic", {}),
+    ("embed", {"EMBEDDING": np.full((1, 3), np.nan, np.float32)}),
+    ("embed", {"EMBEDDING": np.zeros((1, 0), np.float32)}),
+    ("embed", {"EMBEDDING": np.zeros((1, 3), np.float64)}),
+    ("segment", boxes_answer([1], 1)),
+    ("segment", {**boxes_answer([1], 1), "MASKS": texts([b"a", b"b"])}),
+    ("segment", {**boxes_answer([1], 1), "MASKS": np.zeros((1, 1), np.float32)}),
+]
+
+
+def test_answers_that_break_the_contract() -> None:
+    for task, answer in _BROKEN_ANSWERS:
+        with about(task, answer), pytest.raises(ProtocolError):
+            asked(task).results(answer, sizes)
 
 
 # ---------------------------------------------------------------- what is asked
@@ -349,26 +350,27 @@ def test_sound_canaries(task: str) -> None:
     assert judged({**SOUND[task], "ERROR": texts([b""])}) == ""
 
 
-@pytest.mark.parametrize(
-    ("task", "change", "words"),
-    [
-        ("classify", {"CLASSES": np.full((1, 2), -1, np.int32)}, "CLASSES holds no class"),
-        ("classify", {"ERROR": texts([b"[bad_image] x"])}, "ERROR says [bad_image] x"),
-        (
-            "classify",
-            {"SCORES": np.full((1, 2), np.nan, np.float32)},
-            "SCORES holds values that are not finite",
-        ),
-        ("embed", {"EMBEDDING": np.zeros((1, 4), np.float32)}, "EMBEDDING has the length 0.0000"),
-        ("embed", {"EMBEDDING": np.ones((1, 4), np.float32)}, "EMBEDDING has the length 2.0000"),
-        ("semantic", {"CLASS_MAP": np.zeros((1, 0, 0), np.uint8)}, "CLASS_MAP has shape (1, 0, 0)"),
-        ("segment", {"MASKS": texts([b"xx"])}, "MASKS cannot be read"),
-        ("segment", {"MASKS": np.empty((1, 0), object)}, "COUNT is 1 but there are 0 masks"),
-        ("segment", {"ERROR": texts([b"[bad_frame] y"])}, "ERROR says [bad_frame] y"),
-    ],
-)
-def test_broken_canaries(task: str, change: dict[str, Any], words: str) -> None:
-    assert words in judged({**SOUND[task], **change})
+_BROKEN_CANARIES = [
+    ("classify", {"CLASSES": np.full((1, 2), -1, np.int32)}, "CLASSES holds no class"),
+    ("classify", {"ERROR": texts([b"[bad_image] x"])}, "ERROR says [bad_image] x"),
+    (
+        "classify",
+        {"SCORES": np.full((1, 2), np.nan, np.float32)},
+        "SCORES holds values that are not finite",
+    ),
+    ("embed", {"EMBEDDING": np.zeros((1, 4), np.float32)}, "EMBEDDING has the length 0.0000"),
+    ("embed", {"EMBEDDING": np.ones((1, 4), np.float32)}, "EMBEDDING has the length 2.0000"),
+    ("semantic", {"CLASS_MAP": np.zeros((1, 0, 0), np.uint8)}, "CLASS_MAP has shape (1, 0, 0)"),
+    ("segment", {"MASKS": texts([b"xx"])}, "MASKS cannot be read"),
+    ("segment", {"MASKS": np.empty((1, 0), object)}, "COUNT is 1 but there are 0 masks"),
+    ("segment", {"ERROR": texts([b"[bad_frame] y"])}, "ERROR says [bad_frame] y"),
+]
+
+
+def test_broken_canaries() -> None:
+    for task, change, words in _BROKEN_CANARIES:
+        with about(task, change, words):
+            assert words in judged({**SOUND[task], **change})
 
 
 def test_each_canary_has_other_bytes() -> None:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from sightline.deploy.local.supervisor import Health
 from sightline.errors import BadInputError, InferenceError, ModelNotFoundError
 from sightline.frame import Frame, PixelFormat
 from sightline.results import Classification, ClassMap, Detections, Embedding
+from tests.cases import about
+from tests.needs import needs
 from tests.onnx_models import (
     PLANTED_SCORE,
     bright_rectangle,
@@ -88,6 +91,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     """A real tritonserver, whose canaries of all eight ensembles have passed."""
     with LocalServer(models, log_dir=tmp_path_factory.mktemp("log")) as running:
         yield running
+        running.kill()  # draining is tested elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -272,16 +276,16 @@ METHODS: dict[str, Callable[[Client, str, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("method", METHODS)
-def test_the_wrong_method_names_the_right_one(opened: dict[str, Client], name: str, method: str) -> None:
-    task = MODELS[name]
-    if method == task or (method, task) == ("detect", "segment"):
-        return
-    for client in opened.values():
-        with pytest.raises(BadInputError) as caught:
-            METHODS[method](client, name, plain((0, 0, 0)))
-        assert str(caught.value) == f"model {name} is {a_model_of(task)}; call {task}()"
+def test_the_wrong_method_names_the_right_one(opened: dict[str, Client]) -> None:
+    for method, name in product(METHODS, MODELS):
+        with about(name, method):
+            task = MODELS[name]
+            if method == task or (method, task) == ("detect", "segment"):
+                continue
+            for client in opened.values():
+                with pytest.raises(BadInputError) as caught:
+                    METHODS[method](client, name, plain((0, 0, 0)))
+                assert str(caught.value) == f"model {name} is {a_model_of(task)}; call {task}()"
 
 
 def test_stages_are_hidden_and_unknown_models_named(client: Client) -> None:
@@ -543,7 +547,7 @@ def watch(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_watch_shows_the_boxes_of_a_segmenter(server: LocalServer, tmp_path: Path) -> None:
-    pytest.importorskip("av")
+    needs("av")
     from tests.streams_parts import make_clip
 
     clip = make_clip(tmp_path / "clip.mp4", seconds=1.0)
@@ -557,7 +561,7 @@ def test_watch_shows_the_boxes_of_a_segmenter(server: LocalServer, tmp_path: Pat
 
 @pytest.mark.parametrize("model", ["colours", "channels", "quarters"])
 def test_watch_refuses_models_without_boxes(server: LocalServer, tmp_path: Path, model: str) -> None:
-    pytest.importorskip("av")
+    needs("av")
     result = CliRunner().invoke(
         app, ["watch", "x=rtsp://127.0.0.1:1/x", "--server", server.grpc_address, "--model", model]
     )

@@ -38,6 +38,7 @@ from sightline.errors import BadInputError, DeadlineExceeded, ProtocolError, Ser
 from sightline.frame import Frame, PixelFormat
 from sightline.results import Detections
 from sightline.runtime import ServerState, write_state
+from tests.cases import about
 
 LABELS = ("car", "bus")
 
@@ -63,27 +64,28 @@ def test_each_item_gets_its_rows_or_its_error() -> None:
     assert len(third) == 0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"COUNT": None},
-        {"BOXES": None},
-        {"COUNT": np.array([[4]], np.int32)},
-        {"COUNT": np.array([[-2]], np.int32)},
-        {"COUNT": np.array([[1.0]], np.float32)},
-        {"COUNT": np.array([1], np.int32)},
-        {"COUNT": np.zeros((1, 2), np.int32)},
-        {"BOXES": np.zeros((1, 3, 5), np.float32)},
-        {"BOXES": np.zeros((1, 2, 4), np.float32)},
-        {"BOXES": np.zeros((1, 3, 4), np.float64)},
-        {"SCORES": np.zeros((2, 3), np.float32)},
-        {"CLASSES": np.zeros((1, 3), np.int64)},
-    ],
-)
-def test_malformed_answers(change: dict[str, Any]) -> None:
-    values = {name: v for name, v in (answer([1], 3) | change).items() if v is not None}
-    with pytest.raises(ProtocolError):
-        detections_from_answer(values, LABELS)
+_MALFORMED = [
+    {"COUNT": None},
+    {"BOXES": None},
+    {"COUNT": np.array([[4]], np.int32)},
+    {"COUNT": np.array([[-2]], np.int32)},
+    {"COUNT": np.array([[1.0]], np.float32)},
+    {"COUNT": np.array([1], np.int32)},
+    {"COUNT": np.zeros((1, 2), np.int32)},
+    {"BOXES": np.zeros((1, 3, 5), np.float32)},
+    {"BOXES": np.zeros((1, 2, 4), np.float32)},
+    {"BOXES": np.zeros((1, 3, 4), np.float64)},
+    {"SCORES": np.zeros((2, 3), np.float32)},
+    {"CLASSES": np.zeros((1, 3), np.int64)},
+]
+
+
+def test_malformed_answers() -> None:
+    for change in _MALFORMED:
+        with about(change):
+            values = {name: v for name, v in (answer([1], 3) | change).items() if v is not None}
+            with pytest.raises(ProtocolError):
+                detections_from_answer(values, LABELS)
 
 
 def test_labels_of_a_description() -> None:
@@ -399,7 +401,11 @@ def test_a_fork_shares_no_regions_with_its_parent(ring: Ring) -> None:
     try:
         child = os.fork()
         if child == 0:
-            os._exit(0 if ring.take(1) is None and ring.closed and ring.close() == [] else 1)
+            status = 1
+            try:
+                status = 0 if ring.take(1) is None and ring.closed and ring.close() == [] else 1
+            finally:  # whatever happens: two processes must not go on with the tests
+                os._exit(status)
     finally:
         ring._lock.release()
     assert os.waitpid(child, 0)[1] == 0

@@ -17,6 +17,7 @@ from sightline.builders.stages.jpeg import plain_jpeg
 from sightline.card import InputSpec
 from sightline.errors import BadInputError
 from sightline.scenes import Scene
+from tests.needs import needs
 
 CARD = InputSpec(size=(64, 64)).model_dump()
 ORDINARY: dict[str, dict[str, Any]] = {
@@ -48,7 +49,7 @@ class Decoder:
     """DALI's CPU decoder alone."""
 
     def __init__(self) -> None:
-        pytest.importorskip("nvidia.dali")
+        needs("nvidia.dali")
         self.pipeline = self._make()
 
     def _make(self) -> Any:

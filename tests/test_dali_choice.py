@@ -18,6 +18,7 @@ from sightline.builders.preprocess.dali_stages import (
     frame_errors_tensors,
 )
 from sightline.card import EngineSpec, InputSpec, ModelCard
+from tests.needs import needs
 
 CARD = ModelCard(
     name="chosen",
@@ -28,7 +29,7 @@ CARD = ModelCard(
 
 
 def test_the_faster_one_is_chosen_and_the_choice_is_json() -> None:
-    pytest.importorskip("nvidia.dali")
+    needs("nvidia.dali")
     found = measure_preprocessing(CARD, seconds=1.0)
     assert set(found.milliseconds) == {"core", "dali"}
     assert found.milliseconds[found.chosen] == min(found.milliseconds.values())

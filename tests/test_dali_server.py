@@ -24,11 +24,11 @@ from sightline.card import InputSpec, ModelCard
 from sightline.deploy import LocalServer
 from sightline.frame import ColourSpace, Frame, PixelFormat, frame_bytes
 from sightline.preprocess_ext import letterbox
+from tests.dali_models import serialize, write_dali_files, write_fronts
+from tests.needs import needs
 from tests.triton_models import write_repository
 
-pytest.importorskip("nvidia.dali")
-
-from tests.dali_models import write_dali_files, write_fronts
+needs("nvidia.dali")
 
 Arrays = dict[str, NDArray[Any]]
 CARD = ModelCard(name="seen", source="x.onnx", input=InputSpec(size=(64, 48), filter="triangle"))
@@ -36,9 +36,26 @@ CARD_INPUT = CARD.input.model_dump()
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[triton.InferenceServerClient]:
-    repository = write_repository(tmp_path_factory.mktemp("dali") / "repository")
-    write_fronts(CARD, repository)
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_repository(tmp_path_factory.mktemp("dali") / "repository")
+
+
+@pytest.fixture(scope="module")
+def graphs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the serialized graphs: decode and letterbox, which the repository has, and those for a GPU."""
+    folders = write_fronts(CARD, repository)
+    large = CARD.model_copy(update={"input": InputSpec(size=(640, 640))})
+    root = tmp_path_factory.mktemp("gpu")
+    for stage in ("decode", "letterbox"):
+        folders[f"{stage} gpu"] = write_dali_files(large, stage, root / stage, device="gpu")
+    serialize(*folders.values())
+    return folders
+
+
+@pytest.fixture(scope="module")
+def client(
+    repository: Path, graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[triton.InferenceServerClient]:
     with LocalServer(repository, log_dir=tmp_path_factory.mktemp("dali-log")) as server:
         connection = triton.InferenceServerClient(server.grpc_address)
         yield connection
@@ -174,32 +191,31 @@ def test_frames_and_bad_frames(client: Any) -> None:
 
 
 @pytest.mark.parametrize("stage", ["decode", "letterbox"])
-def test_the_graph_for_a_gpu_is_serialized_without_one(stage: Any, tmp_path: Path) -> None:
+def test_the_graph_for_a_gpu_is_serialized_without_one(stage: str, graphs: dict[str, Path]) -> None:
     """The files of target server, read as the DALI backend reads them; only a GPU can run them."""
-    card = CARD.model_copy(update={"input": InputSpec(size=(640, 640))})
-    write_dali_files(card, stage, tmp_path / "1", device="gpu")
-    content = (tmp_path / "1" / "model.dali").read_bytes()
+    content = (graphs[f"{stage} gpu"] / "model.dali").read_bytes()
     for word in (b"mixed", b"IMAGE", b"VALID") if stage == "decode" else (b"gpu", b"FRAME", b"FRAME_INFO"):
         assert word in content
 
 
-def by_c_interface(folder: Path, items: dict[str, list[NDArray[Any]]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """TENSOR and GEOMETRY of the serialized pipeline in `folder`, run as the DALI backend runs it."""
+def by_c_interface(
+    pipeline: Path, folder: Path, items: dict[str, list[NDArray[Any]]]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """TENSOR and GEOMETRY of the serialized pipeline, run as the DALI backend runs it."""
     inputs, outputs = folder / "inputs.npz", folder / "outputs.npz"
     np.savez(
         inputs, **{f"{name}/{i}": value for name, values in items.items() for i, value in enumerate(values)}
     )
     host = Path(__file__).parent / "dali_c_host.py"
-    command = [sys.executable, str(host), str(folder / "model.dali"), str(inputs), str(outputs), "8"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, str(host), str(pipeline / "model.dali"), str(inputs), str(outputs), "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     with np.load(outputs) as arrays:
         return arrays["output_0"], arrays["output_1"]
 
 
-def test_frames_by_the_calls_of_the_dali_backend(tmp_path: Path) -> None:
+def test_frames_by_the_calls_of_the_dali_backend(graphs: dict[str, Path], tmp_path: Path) -> None:
     """The C interface has another executor than Python's pipelines."""
-    write_dali_files(CARD, "letterbox", tmp_path / "1")
     rng = np.random.default_rng(0)
     frames = [
         Frame(rng.integers(0, 256, frame_bytes(w, h, kind), np.uint8), w, h, kind, ColourSpace.BT709_FULL)
@@ -207,7 +223,8 @@ def test_frames_by_the_calls_of_the_dali_backend(tmp_path: Path) -> None:
     ]
     bad = np.array([9, 9, 7, 0], np.int32)
     tensors, geometry = by_c_interface(
-        tmp_path / "1",
+        graphs["letterbox"],
+        tmp_path,
         {
             "FRAME": [*(frame.data for frame in frames), np.zeros(3, np.uint8)],
             "FRAME_INFO": [*(frame.info for frame in frames), bad],
@@ -219,11 +236,10 @@ def test_frames_by_the_calls_of_the_dali_backend(tmp_path: Path) -> None:
     assert not geometry[-1].any()
 
 
-def test_files_by_the_calls_of_the_dali_backend(tmp_path: Path) -> None:
-    write_dali_files(CARD, "decode", tmp_path / "1")
+def test_files_by_the_calls_of_the_dali_backend(graphs: dict[str, Path], tmp_path: Path) -> None:
     files = [np.frombuffer(checked_picture(file, CARD_INPUT), np.uint8) for file in GOOD]
     valid = [np.array([index != 1], np.int32) for index in range(len(files))]
-    tensors, geometry = by_c_interface(tmp_path / "1", {"IMAGE": files, "VALID": valid})
+    tensors, geometry = by_c_interface(graphs["decode"], tmp_path, {"IMAGE": files, "VALID": valid})
     assert geometry[:, 0].tolist() == [1, 0, 1, 1]
     errors = np.full((len(files), 1), b"", object)
     for index in (0, 2, 3):

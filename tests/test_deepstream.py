@@ -22,7 +22,9 @@ from sightline.preprocess_ext import (
     prototype_masks,
     semantic_map,
 )
-from tests.native_build import ROOT, require_tool, sanitized_build
+from tests.native_build import BUILD_SECONDS, ROOT, require_tool, sanitized_build
+
+pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
 ABIS = (8, 9)
 NETWORK = (320, 256)
@@ -88,9 +90,9 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built() -> Path:
     require_tool("c++", "g++")
-    return sanitized_build(tmp_path_factory, "deepstream_hosts") / "deepstream"
+    return sanitized_build("deepstream_hosts") / "tests" / "native" / "deepstream"
 
 
 @pytest.fixture(params=ABIS)

@@ -53,7 +53,7 @@ def test_demo_answers_every_camera(tmp_path: Path) -> None:
 
 
 def _received_soon(url: str) -> bool:
-    for _ in range(120):
+    for _ in range(240):
         with urllib.request.urlopen(f"{url}api/state", timeout=10) as answer:
             if json.load(answer)["cameras"][0]["received"] > 0:
                 return True
@@ -77,7 +77,7 @@ def test_demo_ends_on_ctrl_c(tmp_path: Path) -> None:
         url = lines[-1].removeprefix("page: ").strip()
         assert _received_soon(url)
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=120)
         assert process.returncode == 0, "".join(lines) + rest
         assert "Summary" in rest
     finally:

@@ -28,7 +28,7 @@ from sightline.deploy import LocalServer
 from sightline.deploy.local.ports import free_ports, listening_sockets
 from sightline.deploy.local.process import subreaper
 from sightline.deploy.local.stubs import find_stubs
-from sightline.deploy.local.supervisor import RestartPolicy
+from sightline.deploy.local.supervisor import Health, RestartPolicy, Step, Supervisor
 from sightline.errors import AlreadyServedError, PortInUseError, ServerError, ServerStartError
 from tests.triton_models import MODEL_THAT_ANSWERS_NONSENSE, MODEL_THAT_DOES_NOT_LOAD, write_repository
 
@@ -37,13 +37,16 @@ PATIENCE_SECONDS = 120.0  # against a hang only
 
 @pytest.fixture(scope="module")
 def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_repository(tmp_path_factory.mktemp("tiny"))
+    return write_repository(tmp_path_factory.mktemp("tiny"), instances=2)
 
 
 @pytest.fixture(scope="module")
 def tiny(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    with LocalServer(tiny_repository, log_dir=tmp_path_factory.mktemp("log")) as server:
+    policy = RestartPolicy(base_delay_seconds=0.01, jitter=0.0, crash_limit=100)
+    log = tmp_path_factory.mktemp("log")
+    with LocalServer(tiny_repository, log_dir=log, restart_policy=policy) as server:
         yield server
+        server.kill()  # draining is tested elsewhere
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> bool:
@@ -235,7 +238,7 @@ def test_overload_is_no_illness(tiny: LocalServer) -> None:
     restarts, answers = tiny.restarts, []
 
     def flood() -> None:
-        for _ in range(3):
+        for _ in range(2):
             try:
                 answers.append(infer(tiny, bytes([15])))
             except triton.InferenceServerException as error:
@@ -275,12 +278,27 @@ def test_dead_stub_behind_a_green_health_is_found(tiny: LocalServer) -> None:
     assert [infer(tiny) for _ in range(4)] == [1] * 4
 
 
+def test_restart_policy_can_be_given(tiny: LocalServer) -> None:
+    """The second death in a row is followed by the given delay, not by the usual one."""
+    while tiny.restarts < 2:  # the deaths above count
+        restarts = tiny.restarts
+        assert tiny.pid is not None
+        os.kill(tiny.pid, signal.SIGKILL)
+        assert wait_until(lambda before=restarts: tiny.restarts > before and tiny.state == "ready")  # type: ignore[misc]
+    assert "starting it anew in 0.0 s" in tiny.log_path.read_text()
+
+
 def test_stop_leaves_nothing(tmp_path: Path) -> None:
+    """Nor does a folder that is no model do any harm."""
     repository = write_repository(tmp_path / "repository")
-    server = LocalServer(repository, log_dir=tmp_path / "log", models=["tiny"])
+    (repository / "source").mkdir()
+    (repository / "source" / "card.yaml").write_text("name: source\n", encoding="utf-8")
+    (repository / "source" / "model.onnx").write_bytes(b"onnx")
+    server = LocalServer(repository, log_dir=tmp_path / "log")
     before = regions()
     server.start()
     assert server.models == ("tiny", "tiny_frames")
+    assert infer(server) == 1
     session, port = server.pid, int(server.grpc_address.rpartition(":")[2])
     assert session is not None
     server.stop()
@@ -315,70 +333,58 @@ def test_model_that_does_not_load_is_quoted(tmp_path: Path) -> None:
     assert not list(repository.glob(".sightline*"))
 
 
-def test_green_server_with_a_failing_canary_is_not_ready(tmp_path: Path) -> None:
+def test_green_server_with_a_failing_canary_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time limit is over as soon as the canary has failed."""
+    checked = Supervisor.checked
+
+    def late(supervisor: Supervisor, now: float, health: Health, reason: str = "") -> Step:
+        return checked(supervisor, now + (600 if "not finite" in reason else 0), health, reason)
+
+    monkeypatch.setattr(Supervisor, "checked", late)
     repository = write_repository(tmp_path / "repository", model=MODEL_THAT_ANSWERS_NONSENSE)
     server = LocalServer(repository, log_dir=tmp_path / "log")
     with pytest.raises(
-        ServerStartError, match=r"not ready after 30 s: canary of tiny: output BOXES .* not finite"
+        ServerStartError, match=r"not ready after 600 s: canary of tiny: output BOXES .* not finite"
     ):
-        server.start(timeout_seconds=30)
+        server.start(timeout_seconds=600)
     assert server.state in ("failed", "stopped")
 
 
-def test_folder_that_is_no_model_does_no_harm(tmp_path: Path) -> None:
-    repository = write_repository(tmp_path / "repository")
-    (repository / "source").mkdir()
-    (repository / "source" / "card.yaml").write_text("name: source\n", encoding="utf-8")
-    (repository / "source" / "model.onnx").write_bytes(b"onnx")
-    with LocalServer(repository, log_dir=tmp_path / "log") as server:
-        assert server.models == ("tiny", "tiny_frames")
-        assert infer(server) == 1
-
-
-@pytest.mark.parametrize("moment", ["before the thread runs", "after"])
 def test_interrupt_while_the_thread_starts_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal's exception out of Thread.start: only one side cleans up, and nobody goes on in the background."""
     repository = write_repository(tmp_path / "repository")
-    server = LocalServer(repository, log_dir=tmp_path / "log")
+    server = LocalServer(repository, log_dir=tmp_path / "log", models=["tiny"])
     start = threading.Thread.start
-    threads = []
+    threads: list[threading.Thread] = []
 
     def interrupted(thread: threading.Thread) -> None:
         if thread.name != "tritonserver":
             start(thread)
             return
         threads.append(thread)
-        if moment == "after":
+        if len(threads) == 2:
             start(thread)
             assert wait_until(lambda: server.pid is not None)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        server.start()
-    monkeypatch.undo()
-    assert not threads[0].is_alive()
-    if moment != "after":
-        start(threads[0])  # the late thread finds that it is not wanted
-        threads[0].join(PATIENCE_SECONDS)
-    assert (server.state, server.pid) == ("stopped", None)
-    assert not list(repository.glob(".sightline*"))
+    for moment in ("before the thread runs", "after"):
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.start()
+        monkeypatch.undo()
+        assert not threads[-1].is_alive(), moment
+        if moment == "before the thread runs":
+            start(threads[0])  # the late thread finds that it is not wanted
+            threads[0].join(PATIENCE_SECONDS)
+        assert (server.state, server.pid) == ("stopped", None), moment
+        assert not list(repository.glob(".sightline*")), moment
     with server:  # the lock and the object are free again
+        assert server.models == ("tiny", "tiny_frames")
         assert infer(server) == 1
-
-
-def test_restart_policy_can_be_given(tmp_path: Path) -> None:
-    """The third death in a row is followed by the given delay, not by the usual growing one."""
-    policy = RestartPolicy(base_delay_seconds=0.01, jitter=0.0, crash_limit=100, max_delay_seconds=0.01)
-    repository = write_repository(tmp_path / "repository")
-    with LocalServer(repository, log_dir=tmp_path / "log", restart_policy=policy) as server:
-        for count in range(1, 4):
-            assert server.pid is not None
-            os.kill(server.pid, signal.SIGKILL)
-            assert wait_until(lambda count=count: server.restarts == count and server.state == "ready")  # type: ignore[misc]
-        assert "starting it anew in 0.0 s" in server.log_path.read_text()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])

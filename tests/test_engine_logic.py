@@ -57,7 +57,7 @@ def test_a_rate_is_kept_exactly(rate: float, camera: float, jitter: float, seed:
     assert len(taken) >= math.floor(least * (1 - 1.2 * jitter * (rate >= camera / 2))) - 1
 
 
-@pytest.mark.parametrize(("rate", "camera"), [(10, 25), (7, 30), (15, 15), (1, 15), (12.5, 25), (14, 15)])
+@pytest.mark.parametrize(("rate", "camera"), [(7, 30), (15, 15), (1, 15), (14, 15)])
 def test_a_rate_is_kept_over_an_hour(rate: float, camera: float) -> None:
     schedule = RateSchedule(rate)
     taken = sum(schedule.take(n / camera) for n in range(round(3600 * camera)))

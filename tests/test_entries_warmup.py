@@ -24,6 +24,7 @@ from sightline.builders.stages.jpeg import plain_jpeg
 from sightline.card import ModelCard, card_from_dict
 from sightline.frame import ColourSpace, Frame, PixelFormat
 from sightline.preprocess_ext import letterbox
+from tests.cases import about
 
 SIZES = {pb.TYPE_UINT8: 1, pb.TYPE_INT32: 4, pb.TYPE_FP32: 4}
 
@@ -111,28 +112,27 @@ def gpu(gib: float, name: str = "Big GPU", *, integrated: bool = False) -> GpuIn
 RAW = ((84, 8400),)
 
 
-@pytest.mark.parametrize(
-    ("values", "gpus", "network_mib", "count", "why"),
-    [
-        ({"instances": 5}, (gpu(1),), 10, 5, "the card's"),
-        ({}, (), 10, 1, "not known here"),
-        ({}, (gpu(64, "Orin", integrated=True),), 10, 1, "shares its memory"),
-        ({}, (gpu(24),), 10, 2, "fit twice"),
-        ({}, (gpu(8),), 10, 1, "holds no more"),
-        ({"workspace_mib": 256}, (gpu(8),), 10, 2, "fit twice"),
-        ({"workspace_mib": 256, "batch": [1, 64]}, (gpu(8),), 10, 1, "of Big GPU holds no more"),
-        ({}, (gpu(24), gpu(4, "Small GPU")), 10, 1, "of Small GPU holds no more"),
-        ({}, (gpu(24),), 9000, 1, "8.79 GiB of weights"),
-        ({}, (gpu(0.5),), 10, 1, "holds no more"),
-    ],
-)
-def test_instances_on_a_gpu(
-    values: dict[str, Any], gpus: tuple[GpuInfo, ...], network_mib: int, count: int, why: str
-) -> None:
-    made = card(engine=values, input={"size": (640, 640)})
-    choice = gpu_instances(made, RAW, network_mib << 20, gpus)
-    assert choice.count == count
-    assert why in choice.why
+_INSTANCES = [
+    ({"instances": 5}, (gpu(1),), 10, 5, "the card's"),
+    ({}, (), 10, 1, "not known here"),
+    ({}, (gpu(64, "Orin", integrated=True),), 10, 1, "shares its memory"),
+    ({}, (gpu(24),), 10, 2, "fit twice"),
+    ({}, (gpu(8),), 10, 1, "holds no more"),
+    ({"workspace_mib": 256}, (gpu(8),), 10, 2, "fit twice"),
+    ({"workspace_mib": 256, "batch": [1, 64]}, (gpu(8),), 10, 1, "of Big GPU holds no more"),
+    ({}, (gpu(24), gpu(4, "Small GPU")), 10, 1, "of Small GPU holds no more"),
+    ({}, (gpu(24),), 9000, 1, "8.79 GiB of weights"),
+    ({}, (gpu(0.5),), 10, 1, "holds no more"),
+]
+
+
+def test_instances_on_a_gpu() -> None:
+    for values, gpus, network_mib, count, why in _INSTANCES:
+        with about(values, gpus, network_mib, count, why):
+            made = card(engine=values, input={"size": (640, 640)})
+            choice = gpu_instances(made, RAW, network_mib << 20, gpus)
+            assert choice.count == count
+            assert why in choice.why
 
 
 def test_instances_on_a_cpu() -> None:

@@ -37,7 +37,7 @@ def test_events_can_be_listed_followed_and_tried_again(tmp_path: Path) -> None:
         sink = WebhookSink(kind="webhook", url=f"http://127.0.0.1:{server.port}")
         with outbox(tmp_path / "spool", sink, store=store) as opened:
             opened.put(event(1), event(2, camera="yard\x1b[2J"), event(3))
-            assert opened.drain(30)
+            assert opened.drain(120)
             lines = run("list", str(tmp_path)).stdout.splitlines()
             assert [line.split("  ")[:3] for line in lines] == [
                 ["2023-11-14T22:13:21.000Z", "sightline.line.crossed", "gate"],

@@ -354,7 +354,7 @@ def test_private_cameras_get_clips_from_cleaned_pictures_only(media: MediaStore,
             time.sleep(0.002)
         assert wait_until(lambda: publisher._clips is not None and publisher._clips._pictures.waiting == 0)
         publisher.close()
-        assert opened.drain(30)
+        assert opened.drain(120)
     (document,) = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
     path = media.file(document["data"]["clip"])
     assert path is not None
@@ -394,7 +394,7 @@ def test_events_get_their_pictures_and_a_frame_has_one(media: MediaStore, tmp_pa
             )
         )
         publisher.write(result(frame(1.1), wish(5, "snapshot", "hologram")))
-        assert opened.drain(30)
+        assert opened.drain(120)
         assert wait_until(lambda: media.state()["snapshots"] == 2)
         state = publisher.state()
         publisher.close()
@@ -425,9 +425,9 @@ def test_without_media_events_are_kept_all_the_same(tmp_path: Path) -> None:
         assert state["put"] + state["lost"] == 400
         assert state["lost"] > 0
         blocked.unlink()
-        assert opened.drain(30)
+        assert opened.drain(120)
         publisher.write(result(frame(1.0), wish(500, "snapshot")))
-        assert opened.drain(30)
+        assert opened.drain(120)
         publisher.close()
     assert ["being lost" in notices[0], "kept again" in notices[1], len(notices)] == [True, True, 2]
     read = [json.loads(line)["data"] for line in (blocked / "e.jsonl").read_text().splitlines()]

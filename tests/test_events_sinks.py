@@ -70,7 +70,7 @@ def outage(
     notices: list[str] = []
     with outbox(folder, sink, notice=notices.append) as opened:
         opened.put(*[event(number) for number in range(40)])
-        assert opened.drain(30), opened.state()
+        assert opened.drain(120), opened.state()
         assert wait_until(lambda: len(numbers(received())) >= seen_before)
         away()
         for first in range(40, 100, 20):
@@ -80,7 +80,7 @@ def outage(
         assert figures(opened, sink.kind)["waiting"] > 0
         back()
         opened.put(*[event(number) for number in range(100, 120)])
-        assert opened.drain(60), opened.state()
+        assert opened.drain(120), opened.state()
         told = figures(opened, sink.kind)
         assert (told["delivered"], told["waiting"], told["state"]) == (120, 0, "idle")
     assert wait_until(lambda: len(numbers(received())) == 120)
@@ -105,10 +105,10 @@ def test_jsonl_appends_whole_lines_and_begins_anew_when_large(tmp_path: Path) ->
         for number in range(40):
             opened.put(event(number, text="ä\u2028\n"))
             if number % 10 == 9:
-                assert opened.drain(30)
+                assert opened.drain(120)
         path.rename(tmp_path / "moved-0.jsonl")  # as logrotate does
         opened.put(event(40))
-        assert opened.drain(30)
+        assert opened.drain(120)
     files = sorted(tmp_path.glob("events-*.jsonl"))
     assert len(files) >= 2
     assert all(file.stat().st_size <= 4000 for file in files)
@@ -132,7 +132,7 @@ def test_jsonl_waits_for_another_writer_and_a_full_disk(tmp_path: Path) -> None:
         sink = JsonlSink(kind="jsonl", path=path)
         with outbox(tmp_path / "box", sink) as opened:
             opened.put(event(0))
-            assert opened.drain(30)
+            assert opened.drain(120)
             fill()
             opened.put(*[event(number, text="x" * 9000) for number in range(1, 20)])
             assert wait_until(lambda: figures(opened, "jsonl")["state"] == "away")
@@ -141,7 +141,7 @@ def test_jsonl_waits_for_another_writer_and_a_full_disk(tmp_path: Path) -> None:
                 or "large" in figures(opened, "jsonl")["last_error"]
             )
             ballast.unlink()
-            assert opened.drain(30)
+            assert opened.drain(120)
         assert [document["data"]["number"] for document in lines(path)] == list(range(20))
         with path.open() as other:
             fcntl.flock(other, fcntl.LOCK_EX)
@@ -153,7 +153,7 @@ def test_a_folder_has_one_file_for_each_event(tmp_path: Path) -> None:
     sink = FolderSink(kind="folder", path=tmp_path / "out")
     with outbox(tmp_path / "box", sink) as opened:
         opened.put(event(1), event(2, camera="../..//x\0"), event(1))
-        assert opened.drain(30)
+        assert opened.drain(120)
     files = sorted((tmp_path / "out").rglob("*"))
     assert [file.parent.name for file in files if file.is_file()] == ["2023-11-14"] * 2
     assert numbers(
@@ -168,13 +168,13 @@ def test_sqlite_has_each_event_once(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     with outbox(tmp_path / "box", SqlSink(kind="sql", url=f"sqlite:///{path}", table="seen")) as opened:
         opened.put(*[event(number) for number in range(50)], *[event(number) for number in range(30)])
-        assert opened.drain(30)
+        assert opened.drain(120)
         blocked = sqlite3.connect(path, isolation_level=None)
         blocked.execute("BEGIN EXCLUSIVE")
         opened.put(event(50))
         time.sleep(0.2)
         blocked.execute("COMMIT")
-        assert opened.drain(30)
+        assert opened.drain(120)
         rows = blocked.execute("SELECT data, rule, camera FROM seen ORDER BY time").fetchall()
         blocked.close()
     assert [json.loads(row[0])["number"] for row in rows] == list(range(51))
@@ -225,7 +225,7 @@ def test_postgresql_refuses_a_poison_event_only(database: tuple[str, str], tmp_p
     sink = SqlSink(kind="sql", url=database[0], table="poisoned")
     with outbox(tmp_path, sink) as opened:
         opened.put(event(1), event(2, text="a NUL \0 that JSONB cannot hold"), event(3))
-        assert opened.drain(30)
+        assert opened.drain(120)
         assert (figures(opened, "sql")["delivered"], figures(opened, "sql")["refused"]) == (2, 1)
         assert database[1] not in json.dumps(opened.state())
     with psycopg.connect(database[0]) as connection:
@@ -264,7 +264,7 @@ def test_a_redis_stream_keeps_to_its_length_and_knows_what_it_has(redis: Server,
     with outbox(tmp_path / "box", sink) as opened:
         for first in range(0, 1000, 200):
             opened.put(*[event(number) for number in range(first, first + 200)])
-        assert opened.drain(30)
+        assert opened.drain(120)
     assert 200 <= len(entries(redis, "s")) < 600
     again = sink_from_settings(sink)
     again.open()
@@ -283,7 +283,7 @@ def test_redis_passwords_stay_hidden(tmp_path: Path) -> None:
             opened.reconfigure(
                 [RedisStreamSink(kind="redis_stream", url=url.replace("wrong-hush-43", "hush-hush-42"))]
             )
-            assert opened.drain(30)
+            assert opened.drain(120)
 
 
 def test_redis_pubsub_is_labelled_lossy(redis: Server, tmp_path: Path) -> None:
@@ -296,11 +296,11 @@ def test_redis_pubsub_is_labelled_lossy(redis: Server, tmp_path: Path) -> None:
         outbox(tmp_path / "box", sink) as opened,
     ):
         opened.put(event(1))  # nobody listens
-        assert opened.drain(30)
+        assert opened.drain(120)
         listener.subscribe("c")
-        assert listener.get_message(timeout=5)
+        assert listener.get_message(timeout=60)
         opened.put(event(2))
-        message = listener.get_message(timeout=10, ignore_subscribe_messages=True)
+        message = listener.get_message(timeout=60, ignore_subscribe_messages=True)
         assert message is not None
         assert json.loads(message["data"])["data"]["number"] == 2
         assert figures(opened, "redis_pubsub")["lossy"] is True
@@ -331,7 +331,7 @@ class Subscriber:
         session.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", port, properties=session)
         self._client.loop_start()
-        assert self.ready.wait(20)
+        assert self.ready.wait(120)
 
     def _take(self, client: Any, data: Any, message: Any) -> None:
         self.documents.append(json.loads(message.payload))
@@ -358,7 +358,7 @@ def test_mqtt_loses_nothing_while_the_broker_is_away(tmp_path: Path) -> None:
 
         def back() -> None:
             broker.start()
-            assert subscriber.ready.wait(30)
+            assert subscriber.ready.wait(120)
             gate.open()
 
         sink = MqttSink(kind="mqtt", url=f"mqtt://127.0.0.1:{gate.port}", topic="s/{camera}/{type}")
@@ -375,7 +375,7 @@ def test_mqtt_refuses_what_is_too_large_and_cleans_topics(tmp_path: Path) -> Non
         sink = MqttSink(kind="mqtt", url=f"mqtt://127.0.0.1:{broker.port}", topic="s/{camera}")
         with outbox(tmp_path / "box", sink) as opened:
             opened.put(event(1), event(2, text="x" * 30_000), event(3, camera="a/b+#"))
-            assert opened.drain(30)
+            assert opened.drain(120)
             assert (figures(opened, "mqtt")["delivered"], figures(opened, "mqtt")["refused"]) == (2, 1)
             assert wait_until(lambda: len(subscriber.topics) == 2)
         subscriber.close()
@@ -402,9 +402,9 @@ def consumed(servers: str, topic: str, least: int) -> Documents:
     consumer = kafka_client.Consumer({"bootstrap.servers": servers, "group.id": "test", "log_level": 0})
     found: Documents = []
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
         consumer.assign([kafka_client.TopicPartition(topic, one, 0) for one in partitions])
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while time.monotonic() < end and len({one["id"] for one in found}) < least:
             for message in consumer.consume(100, timeout=0.5):
                 if message.error() is None:
@@ -438,7 +438,7 @@ def test_kafka_refuses_what_is_too_large(tmp_path: Path) -> None:
         sink = KafkaSink(kind="kafka", brokers=servers, topic="t", options={"message.max.bytes": "2000"})
         with outbox(tmp_path, sink) as opened:
             opened.put(event(1), event(2, text="x" * 4000), event(3, camera="yard"))
-            assert opened.drain(60), opened.state()
+            assert opened.drain(120), opened.state()
             assert (figures(opened, "kafka")["delivered"], figures(opened, "kafka")["refused"]) == (2, 1)
         assert sorted(numbers(consumed(servers, "t", 2))) == [1, 3]
     with pytest.raises(OutputError, match="options of a Kafka sink"):
@@ -455,7 +455,7 @@ def test_a_webhook_is_signed_as_the_standard_says(tmp_path: Path) -> None:
         sink = WebhookSink(kind="webhook", url=url, secret="whsec_" + base64.b64encode(key).decode())
         with outbox(tmp_path, sink) as opened:
             opened.put(event(1), event(2))
-            assert opened.drain(30)
+            assert opened.drain(120)
         for body, headers in zip(server.bodies, server.headers, strict=True):
             signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
             mac = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
@@ -509,7 +509,7 @@ def test_a_webhook_refuses_and_is_asked_again_later(tmp_path: Path) -> None:
         server.extra = {"Location": "http://127.0.0.1:1/elsewhere"}
         with outbox(tmp_path, WebhookSink(kind="webhook", url=f"http://127.0.0.1:{server.port}")) as opened:
             opened.put(*[event(number) for number in range(1, 8)])
-            assert opened.drain(30)
+            assert opened.drain(120)
             assert asked == [1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7]
             (dead,) = dead_letters(tmp_path)["webhook"]
             assert (dead["reason"], dead["event"]["data"]["number"]) == ("webhook: answered 422", 2)
@@ -545,7 +545,7 @@ def test_a_webhook_checks_certificates(tmp_path: Path) -> None:
         wrong_name.close()
         with outbox(tmp_path / "box", WebhookSink(kind="webhook", url=url, ca_file=certificate)) as opened:
             opened.put(event(1))
-            assert opened.drain(30)
+            assert opened.drain(120)
         assert len(server.bodies) == 1
 
 

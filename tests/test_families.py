@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Families of models from end to end: source framework → ONNX → engine → real tritonserver, proven equal, random weights.
 
-tests/test_sources_*.py hold many more architectures against their framework; here one of each kind of head and
-framework is built as a user builds it, and answers through the server as its source does.
+tests/test_sources_*.py hold the other architectures against their framework; here one of each kind of head and
+framework is built as a user builds it, and answers through the server as its source does. Keras, whose TensorFlow needs
+a process of its own, is in tests/test_sources_keras.py.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,18 @@ from typing import Any
 import pytest
 
 from sightline.builders import Choices, card_from_source, repository_from_card
+from tests.proof_page import check_proof
 
-SIDE = 128
+SIDE = 64
 # Scores of random weights nearly tie: rounding then chooses other boxes, or another class at a border.
 FEW_AND_TIES = {"samples": 2, "map": 0.7, "mask_iou": 0.8, "miou": 0.8}
 FIVE = {"num_classes": 5}
 RCNN = {
     "num_classes": 4, "box_detections_per_img": 12, "rpn_post_nms_top_n_test": 30,
     "rpn_pre_nms_top_n_test": 100, "box_score_thresh": 0.0,
+}  # fmt: skip
+MEASURES = {
+    "classify": "top1_agreement", "detect": "map", "segment": "mask_iou", "semantic": "miou", "embed": "cosine",
 }  # fmt: skip
 BEST = {"score": 0.0, "detections": 20}
 
@@ -32,15 +35,6 @@ Make = Callable[[Path], str]
 
 def named(source: str) -> Make:
     return lambda _: source
-
-
-def keras_mobilenet(folder: Path) -> str:
-    """Saved by a process of its own, as TensorFlow and PyTorch in one do not get on."""
-    path = folder / "mobilenet.keras"
-    made = f"keras.applications.MobileNetV2(input_shape=({SIDE}, {SIDE}, 3), weights=None, classes=5, alpha=0.35)"
-    code = f"import keras; keras.utils.set_random_seed(1); {made}.save({str(path)!r})"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=240, capture_output=True)
-    return str(path)
 
 
 def huggingface_rtdetr(folder: Path) -> str:
@@ -72,42 +66,62 @@ def huggingface_segformer(folder: Path) -> str:
     return f"huggingface:{folder}"
 
 
+# The blocks of YOLO11-seg, once each.
+TINY_YOLO11 = """
+nc: 80
+backbone:
+  - [-1, 1, Conv, [8, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, Conv, [16, 3, 2]]
+  - [-1, 1, C3k2, [16, False, 0.25]]
+  - [-1, 1, Conv, [32, 3, 2]]
+  - [-1, 1, C3k2, [32, True]]
+  - [-1, 1, SPPF, [128, 5]]
+  - [-1, 1, C2PSA, [128]]
+head:
+  - [-1, 1, nn.Upsample, [None, 2, nearest]]
+  - [[-1, 3], 1, Concat, [1]]
+  - [-1, 1, C3k2, [16, False]]
+  - [[10, 7], 1, Segment, [nc, 32, 16]]
+"""
+
+
+def ultralytics_yolo11(folder: Path) -> str:
+    (folder / "tiny-seg.yaml").write_text(TINY_YOLO11)
+    return f"ultralytics:{folder / 'tiny-seg.yaml'}"
+
+
 def classes(count: int) -> list[str]:
     return [f"kind {index}" for index in range(count)]
 
 
 FAMILIES: dict[str, tuple[Make, str, dict[str, Any]]] = {
     "resnet": (named("torchvision:resnet18"), "classify", {"source_args": FIVE, "labels": classes(5)}),
-    "vit": (
-        named("timm:vit_tiny_patch16_224"),
-        "classify",
-        {"source_args": FIVE, "labels": classes(5), "input": {"size": [224, 224], "resize": "stretch"}},
-    ),
-    "mobilenet of keras": (keras_mobilenet, "classify", {}),
     "yolov8": (named("ultralytics:yolov8n.yaml"), "detect", {"limits": {"score": 1e-6, "detections": 20}}),
     "yolo11-seg": (
-        named("ultralytics:yolo11n-seg.yaml"),
+        ultralytics_yolo11,
         "segment",
-        {"limits": {"score": 1e-6, "detections": 20}},
+        {
+            "limits": {"score": 1e-6, "detections": 20},
+            "input": {"size": [128, 128], "resize": "letterbox"},  # in 64x64 too many boxes tie
+        },
     ),
     "yolox": (
         named("python:tests.torch_factories:yolox"),
         "detect",
         {"head": "yolox", "source_args": {"classes": 3}, "limits": BEST},
     ),
-    "retinanet": (
-        named("torchvision:retinanet_resnet50_fpn"),
+    "rt-detr": (
+        huggingface_rtdetr,
         "detect",
-        {"source_args": FIVE, "limits": BEST},
+        {"limits": BEST, "input": {"size": [128, 128], "resize": "stretch"}},  # in 64x64 too many queries tie
     ),
-    "rt-detr": (huggingface_rtdetr, "detect", {"limits": BEST}),
     "mask r-cnn": (
         named("torchvision:maskrcnn_resnet50_fpn"),
         "segment",
         {"source_args": RCNN, "limits": BEST, "labels": classes(3)},
     ),
     "segformer": (huggingface_segformer, "semantic", {}),
-    "deeplab": (named("torchvision:deeplabv3_mobilenet_v3_large"), "semantic", {"source_args": FIVE}),
     "u-net": (named("python:tests.torch_factories:unet"), "semantic", {}),
     "siamese pair": (named("python:tests.torch_factories:siamese"), "embed", {"branch": "tower"}),
 }
@@ -127,3 +141,6 @@ def test_a_family_answers_through_the_server_like_its_source(tmp_path: Path, fam
     report = repository_from_card(card, tmp_path / "repository", Choices(prove=True))
     assert report.public, report.proof
     assert report.largest_difference < 5e-3
+    # Mask R-CNN's random weights find nothing in so small a picture; its rows were compared at the export
+    measure = "tensor_error" if family == "mask r-cnn" else MEASURES[task]
+    check_proof(tmp_path / "repository" / "family_v1_network" / "proof", measure)

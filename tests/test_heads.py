@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import heads_references as reference
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.preprocess_ext import Geometry, Head, HeadDetections, decode_head, decode_yolov8
+from tests.cases import about
 
 NETWORK = (96, 64)
 GEOMETRY = Geometry(320, 200, 0.3, 0.3, 0, 2).as_array()
@@ -54,17 +56,16 @@ def check(
     return have
 
 
-@pytest.mark.parametrize("classes", [1, 3, 80])
-@pytest.mark.parametrize("anchors", [1, 9, 130, 515])
-@pytest.mark.parametrize("class_agnostic", [False, True])
-def test_yolov8(classes: int, anchors: int, class_agnostic: bool) -> None:
-    rng = np.random.default_rng(anchors * 100 + classes)
-    raw = np.concatenate([centre_boxes(rng, anchors), random_scores(rng, anchors, classes)], axis=1)
-    for limits in ((0.25, 0.45, 50), (0.0, 0.7, 1000), (0.6, 0.0, 3)):
-        rows = reference.yolov8(raw.T, classes)
-        head = Head("yolov8", classes, NETWORK)
-        for tensor in (np.ascontiguousarray(raw.T), raw):
-            check(head, [tensor], rows, limits=limits, class_agnostic=class_agnostic)
+def test_yolov8() -> None:
+    for class_agnostic, anchors, classes in product([False, True], [1, 9, 130], [1, 3, 80]):
+        with about(classes, anchors, class_agnostic):
+            rng = np.random.default_rng(anchors * 100 + classes)
+            raw = np.concatenate([centre_boxes(rng, anchors), random_scores(rng, anchors, classes)], axis=1)
+            for limits in ((0.25, 0.45, 50), (0.0, 0.7, 1000), (0.6, 0.0, 3)):
+                rows = reference.yolov8(raw.T, classes)
+                head = Head("yolov8", classes, NETWORK)
+                for tensor in (np.ascontiguousarray(raw.T), raw):
+                    check(head, [tensor], rows, limits=limits, class_agnostic=class_agnostic)
 
 
 def test_yolov8_multi_label_and_logits() -> None:
@@ -219,35 +220,40 @@ def test_mask_rcnn(background: Any) -> None:
     assert [len(part) for part in nothing] == [0] * 6
 
 
-@pytest.mark.parametrize("activation", ["none", "sigmoid", "softmax"])
-@pytest.mark.parametrize("background", ["none", "first", "last"])
-@pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("kind", ["detr", "ssd"])
-def test_detr_and_ssd(kind: Any, activation: Any, background: Any, multi_label: bool) -> None:
-    rng = np.random.default_rng(15)
-    count, classes = 150, 5
-    columns = classes + (background != "none")
-    scores = random_scores(rng, count, columns)
-    if activation != "none":
-        scores = np.log(scores / (1 - scores)).astype(np.float32)
-    options: dict[str, Any] = {"activation": activation, "background": background, "multi_label": multi_label}
-    if kind == "detr":
-        boxes = rng.uniform(0.1, 0.9, (count, 4)).astype(np.float32)
-        head = Head("detr", classes, NETWORK, **options)
-        rows = reference.detr(boxes, scores, NETWORK, activation, background)
-        check(head, [np.concatenate([boxes, scores], axis=1)], rows, limits=(0.3, 0.5, 400))
-    else:
-        anchors = reference.corners(centre_boxes(rng, count)).astype(np.float32)
-        boxes = rng.normal(0, 2, (count, 4)).astype(np.float32)
-        boxes[:3, 2] = 1e6
-        weights = (10.0, 10.0, 5.0, 5.0)
-        head = Head("ssd", classes, NETWORK, anchors=anchors, box_weights=weights, **options)
-        rows = reference.ssd(boxes, scores, anchors, weights, NETWORK, activation, background)
-    for tensors in ([boxes, scores], [scores, boxes], [boxes, np.ascontiguousarray(scores.T)]):
-        check(head, tensors, rows, limits=(0.3, 0.5, 400))
+def test_detr_and_ssd(kind: Any) -> None:
+    for multi_label, background, activation in product(
+        [False, True], ["none", "first", "last"], ["none", "sigmoid", "softmax"]
+    ):
+        with about(activation, background, multi_label):
+            rng = np.random.default_rng(15)
+            count, classes = 150, 5
+            columns = classes + (background != "none")
+            scores = random_scores(rng, count, columns)
+            if activation != "none":
+                scores = np.log(scores / (1 - scores)).astype(np.float32)
+            options: dict[str, Any] = {
+                "activation": activation,
+                "background": background,
+                "multi_label": multi_label,
+            }
+            if kind == "detr":
+                boxes = rng.uniform(0.1, 0.9, (count, 4)).astype(np.float32)
+                head = Head("detr", classes, NETWORK, **options)
+                rows = reference.detr(boxes, scores, NETWORK, activation, background)
+                check(head, [np.concatenate([boxes, scores], axis=1)], rows, limits=(0.3, 0.5, 400))
+            else:
+                anchors = reference.corners(centre_boxes(rng, count)).astype(np.float32)
+                boxes = rng.normal(0, 2, (count, 4)).astype(np.float32)
+                boxes[:3, 2] = 1e6
+                weights = (10.0, 10.0, 5.0, 5.0)
+                head = Head("ssd", classes, NETWORK, anchors=anchors, box_weights=weights, **options)
+                rows = reference.ssd(boxes, scores, anchors, weights, NETWORK, activation, background)
+            for tensors in ([boxes, scores], [scores, boxes], [boxes, np.ascontiguousarray(scores.T)]):
+                check(head, tensors, rows, limits=(0.3, 0.5, 400))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=seeds, anchors=st.integers(1, 300), classes=st.integers(1, 40), steps=st.integers(1, 8))
 def test_ties_take_the_lowest(seed: int, anchors: int, classes: int, steps: int) -> None:
     """Equal scores and boxes: the lowest class, the lowest anchor, the same for both layouts and both entries."""
@@ -323,38 +329,36 @@ def test_more_candidates_than_are_looked_at() -> None:
 RAW = np.zeros((6, 5), np.float32)
 
 
-@pytest.mark.parametrize(
-    ("options", "tensors", "message"),
-    [
-        ({}, [], "there are 0 tensors"),
-        ({}, [RAW.astype(np.float16)], "tensor 0 is float16"),
-        ({}, [np.asfortranarray(RAW)], "contiguous"),
-        ({}, [RAW[:5]], "a width, height or count is outside its bounds"),
-        ({}, [RAW[None]], "head yolov8 with 2 classes, tensors (1, 6, 5)"),
-        ({"extra": "masks"}, [RAW], "outside its bounds"),
-        ({"activation": "softmax"}, [RAW], "is unknown"),
-        ({"kind": "yolov5"}, [RAW], "outside its bounds"),
-        ({"kind": "yolov5"}, [np.zeros((21, 2, 2), np.float32)], "a pointer is missing"),
-        ({"kind": "yolox"}, [np.zeros((5, 7), np.float32)], "outside its bounds"),
-        ({"kind": "efficient_nms"}, [np.zeros(1, np.float32)], "outside its bounds"),
-        ({"kind": "ssd"}, [RAW, RAW], "a pointer is missing"),
-        ({"kind": "yolov4"}, [RAW], "kind is 'yolov4'; it must be one of yolov8"),
-        ({"classes": 0}, [RAW], "classes is 0; it must lie in 1..65536"),
-        ({"network": (0, 5)}, [RAW], "network's width is 0"),
-        ({"extra_values": -1}, [RAW], "extra_values is -1"),
-        ({"strides": (0,)}, [RAW], "stride 0 is 0"),
-        ({"box_weights": (1.0, 0.0, 1.0, 1.0)}, [RAW], "box_weights is (1.0, 0.0, 1.0, 1.0)"),
-        ({"anchors": np.zeros((2, 3), np.float32)}, [RAW], "anchors is float32 of shape (2, 3)"),
-    ],
-)
-def test_bad_heads_and_shapes_are_named(options: dict[str, Any], tensors: list[Any], message: str) -> None:
-    def decode() -> None:
-        head = Head(**{"kind": "yolov8", "classes": 2, "network": NETWORK, **options})
-        decode_head(head, tensors, GEOMETRY, score=0.2)
+_BAD_HEADS = [
+    ({}, [], "there are 0 tensors"),
+    ({}, [RAW.astype(np.float16)], "tensor 0 is float16"),
+    ({}, [np.asfortranarray(RAW)], "contiguous"),
+    ({}, [RAW[:5]], "a width, height or count is outside its bounds"),
+    ({}, [RAW[None]], "head yolov8 with 2 classes, tensors (1, 6, 5)"),
+    ({"extra": "masks"}, [RAW], "outside its bounds"),
+    ({"activation": "softmax"}, [RAW], "is unknown"),
+    ({"kind": "yolov5"}, [RAW], "outside its bounds"),
+    ({"kind": "yolov5"}, [np.zeros((21, 2, 2), np.float32)], "a pointer is missing"),
+    ({"kind": "yolox"}, [np.zeros((5, 7), np.float32)], "outside its bounds"),
+    ({"kind": "efficient_nms"}, [np.zeros(1, np.float32)], "outside its bounds"),
+    ({"kind": "ssd"}, [RAW, RAW], "a pointer is missing"),
+    ({"kind": "yolov4"}, [RAW], "kind is 'yolov4'; it must be one of yolov8"),
+    ({"classes": 0}, [RAW], "classes is 0; it must lie in 1..65536"),
+    ({"network": (0, 5)}, [RAW], "network's width is 0"),
+    ({"extra_values": -1}, [RAW], "extra_values is -1"),
+    ({"strides": (0,)}, [RAW], "stride 0 is 0"),
+    ({"box_weights": (1.0, 0.0, 1.0, 1.0)}, [RAW], "box_weights is (1.0, 0.0, 1.0, 1.0)"),
+    ({"anchors": np.zeros((2, 3), np.float32)}, [RAW], "anchors is float32 of shape (2, 3)"),
+]
 
-    with pytest.raises(ValueError) as caught:
-        decode()
-    assert message in str(caught.value)
+
+def test_bad_heads_and_shapes_are_named() -> None:
+    for options, tensors, message in _BAD_HEADS:
+        with about(options, tensors, message):
+            values = {"kind": "yolov8", "classes": 2, "network": NETWORK, **options}
+            with pytest.raises(ValueError) as caught:
+                decode_head(Head(**values), tensors, GEOMETRY, score=0.2)
+            assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

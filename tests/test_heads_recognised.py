@@ -26,6 +26,7 @@ from sightline.builders.heads.recognise import FAMILIES
 from sightline.card import HEADS_OF_TASK, HeadSpec, ModelCard, card_from_dict
 from sightline.errors import BuildError, CardError, HeadMismatchError
 from sightline.preprocess_ext.heads import Head, decode_head
+from tests.cases import about
 
 Outputs = list[tuple[Any, ...]]
 ANCHORS = [[10.0, 13.0]] * 9
@@ -142,54 +143,51 @@ RECOGNISED: list[tuple[str, Outputs, dict[str, Any], str, tuple[int, ...], int, 
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("task", "outputs", "known", "kind", "order", "classes", "parameters"), RECOGNISED)
-def test_a_head_is_recognised(
-    task: str,
-    outputs: Outputs,
-    known: dict[str, Any],
-    kind: str,
-    order: tuple[int, ...],
-    classes: int,
-    parameters: dict[str, Any],
-) -> None:
-    made = plan(task, outputs, known.get("labels", 0), **{k: v for k, v in known.items() if k != "labels"})
-    assert (made.kind, made.outputs, len(made.labels)) == (kind, order, classes)
-    assert parameters.items() <= made.parameters.items()
-    assert made.parameters["task"] == task
-    assert made.why.startswith("output")
-    assert made.kind in HEADS_OF_TASK[task]  # type: ignore[index]
+def test_a_head_is_recognised() -> None:
+    for task, outputs, known, kind, order, classes, parameters in RECOGNISED:
+        with about(task, outputs, known, kind, order, classes, parameters):
+            made = plan(
+                task, outputs, known.get("labels", 0), **{k: v for k, v in known.items() if k != "labels"}
+            )
+            assert (made.kind, made.outputs, len(made.labels)) == (kind, order, classes)
+            assert parameters.items() <= made.parameters.items()
+            assert made.parameters["task"] == task
+            assert made.why.startswith("output")
+            assert made.kind in HEADS_OF_TASK[task]  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
-    ("outputs", "known"),
-    [
+def test_the_decoder_takes_what_the_plan_says() -> None:
+    """Random outputs of these shapes go through the real decoder with the plan's parameters."""
+    for outputs, known in [
         (outputs, known)
         for task, outputs, known, kind, *_ in RECOGNISED
         if task in ("detect", "segment") and kind != "mask_rcnn"
-    ],
-)
-def test_the_decoder_takes_what_the_plan_says(outputs: Outputs, known: dict[str, Any]) -> None:
-    """Random outputs of these shapes go through the real decoder with the plan's parameters."""
-    task = (
-        "segment"
-        if outputs[0] == PROTOTYPES or PROTOTYPES in outputs or (1, 32, 120, 160) in outputs
-        else "detect"
-    )
-    made = plan(task, outputs, known.get("labels", 0), **{k: v for k, v in known.items() if k != "labels"})
-    options = {k: v for k, v in made.parameters.items() if k not in ("task", "head", "size", "upsample")}
-    for name in ("strides", "box_weights"):
-        if name in options:
-            options[name] = tuple(options[name])
-    if "anchors" in options:
-        options["anchors"] = np.array(options["anchors"], np.float32)
-    width, height = made.parameters["size"]
-    head = Head(kind=made.kind, network=(width, height), **options)  # type: ignore[arg-type]
-    shapes = [output.inner for output in infos(outputs)]
-    generator = np.random.default_rng(0)
-    tensors = [np.ascontiguousarray(generator.random(shapes[i]), np.float32) for i in made.outputs]
-    geometry = np.array([1, width, height, 1, 1, 0, 0], np.float32)
-    found = decode_head(head, tensors, geometry, score=0.9)
-    assert ((found.classes >= 0) & (found.classes < len(made.labels))).all()
+    ]:
+        with about(outputs, known):
+            task = (
+                "segment"
+                if outputs[0] == PROTOTYPES or PROTOTYPES in outputs or (1, 32, 120, 160) in outputs
+                else "detect"
+            )
+            made = plan(
+                task, outputs, known.get("labels", 0), **{k: v for k, v in known.items() if k != "labels"}
+            )
+            options = {
+                k: v for k, v in made.parameters.items() if k not in ("task", "head", "size", "upsample")
+            }
+            for name in ("strides", "box_weights"):
+                if name in options:
+                    options[name] = tuple(options[name])
+            if "anchors" in options:
+                options["anchors"] = np.array(options["anchors"], np.float32)
+            width, height = made.parameters["size"]
+            head = Head(kind=made.kind, network=(width, height), **options)  # type: ignore[arg-type]
+            shapes = [output.inner for output in infos(outputs)]
+            generator = np.random.default_rng(0)
+            tensors = [np.ascontiguousarray(generator.random(shapes[i]), np.float32) for i in made.outputs]
+            geometry = np.array([1, width, height, 1, 1, 0, 0], np.float32)
+            found = decode_head(head, tensors, geometry, score=0.9)
+            assert ((found.classes >= 0) & (found.classes < len(made.labels))).all()
 
 
 # task, outputs, what else is known, words of the refusal in this order
@@ -230,12 +228,10 @@ REFUSED: list[tuple[str, Outputs, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("task", "outputs", "known", "words"), REFUSED)
-def test_what_does_not_fit_is_explained(
-    task: str, outputs: Outputs, known: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(HeadMismatchError, match=words):
-        plan(task, outputs, known.get("labels", 0), **{k: v for k, v in known.items() if k != "labels"})
+def test_what_does_not_fit_is_explained() -> None:
+    for task, outputs, known, words in REFUSED:
+        with about(task, outputs, known, words), pytest.raises(HeadMismatchError, match=words):
+            plan(task, outputs, known.get("labels", 0), **{k: v for k, v in known.items() if k != "labels"})
 
 
 def test_each_line_of_an_ambiguity_settles_it() -> None:
@@ -251,19 +247,20 @@ def test_each_line_of_an_ambiguity_settles_it() -> None:
     assert sorted(kinds) == ["yolov5", "yolov8", "yolox"]
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_options_of_another_head_are_contradictions(kind: Any) -> None:
-    given = {
-        "activation": "softmax", "background": "last", "normalised": True, "centre_form": True, "multi_label": True,
-        "anchors": [[1.0, 2.0]], "strides": [8], "box_weights": [1, 1, 1, 1], "upsample": "classes",
-    }  # fmt: skip
-    assert set(given) == set(HeadSpec.model_fields) - {"kind", "outputs"}
-    task = next(task for task, kinds in HEADS_OF_TASK.items() if kind in kinds)
-    for name, value in given.items():
-        if name in FAMILIES[kind].options:
-            continue
-        with pytest.raises(CardError, match=rf"head\.{name} does not belong to the head {kind}"):
-            plan(task, [(1, 84, 8400)], head={"kind": kind, name: value})
+def test_options_of_another_head_are_contradictions() -> None:
+    for kind in FAMILIES:
+        with about(kind):
+            given = {
+                "activation": "softmax", "background": "last", "normalised": True, "centre_form": True, "multi_label": True,
+                "anchors": [[1.0, 2.0]], "strides": [8], "box_weights": [1, 1, 1, 1], "upsample": "classes",
+            }  # fmt: skip
+            assert set(given) == set(HeadSpec.model_fields) - {"kind", "outputs"}
+            task = next(task for task, kinds in HEADS_OF_TASK.items() if kind in kinds)
+            for name, value in given.items():
+                if name in FAMILIES[kind].options:
+                    continue
+                with pytest.raises(CardError, match=rf"head\.{name} does not belong to the head {kind}"):
+                    plan(task, [(1, 84, 8400)], head={"kind": kind, name: value})
 
 
 def test_labels_of_an_embedder_are_a_contradiction() -> None:
@@ -377,7 +374,7 @@ dimension = st.one_of(
 shape = st.lists(dimension, min_size=0, max_size=5).map(tuple)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     task=st.sampled_from(sorted(HEADS_OF_TASK)),
     shapes=st.lists(shape, min_size=0, max_size=5),

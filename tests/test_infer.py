@@ -24,6 +24,7 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     repository = write_repository(tmp_path_factory.mktemp("red"))
     with LocalServer(repository, log_dir=tmp_path_factory.mktemp("log")) as server:
         yield server
+        server.kill()  # draining is tested elsewhere
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from sightline.preprocess_ext import (
     prototype_rles,
     rle_decode,
 )
+from tests.cases import about
 
 PEERS = Path(__file__).resolve().parent / "data" / "peers"
 FLOAT = np.float32
@@ -292,26 +293,27 @@ BOX = np.array([[0, 0, 9, 9]], np.float32)
 GEOMETRY = letterbox_geometry(64, 64, (32, 32))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((PROTOTYPES[0], VECTORS, BOX, (32, 32)), "prototypes"),
-        ((PROTOTYPES[:0], VECTORS, BOX, (32, 32)), "prototypes has shape"),
-        ((PROTOTYPES.astype(np.float64), VECTORS, BOX, (32, 32)), "float32"),
-        ((PROTOTYPES, VECTORS[:, :3], BOX, (32, 32)), "coefficients"),
-        ((PROTOTYPES, VECTORS, BOX[:, :3], (32, 32)), "boxes"),
-        ((PROTOTYPES, VECTORS, BOX[:0], (32, 32)), "boxes"),
-        ((PROTOTYPES, VECTORS, np.full_like(BOX, np.nan), (32, 32)), "not finite"),
-        ((PROTOTYPES, VECTORS, BOX, (0, 32)), "frame is 0x32"),
-        ((PROTOTYPES, VECTORS, BOX, (32, 30), GEOMETRY), "multiple"),
-        ((PROTOTYPES, VECTORS, BOX, (32, 32), GEOMETRY * 0), "geometry"),
-        ((PROTOTYPES, VECTORS, BOX, (32, 32), GEOMETRY[:6]), "geometry"),
-    ],
-)
-def test_refuses(arguments: tuple[np.ndarray, ...], message: str) -> None:
-    for call in (prototype_masks, prototype_rles):
-        with pytest.raises(ValueError, match=message):
-            call(*arguments)
+_REFUSED = [
+    ((PROTOTYPES[0], VECTORS, BOX, (32, 32)), "prototypes"),
+    ((PROTOTYPES[:0], VECTORS, BOX, (32, 32)), "prototypes has shape"),
+    ((PROTOTYPES.astype(np.float64), VECTORS, BOX, (32, 32)), "float32"),
+    ((PROTOTYPES, VECTORS[:, :3], BOX, (32, 32)), "coefficients"),
+    ((PROTOTYPES, VECTORS, BOX[:, :3], (32, 32)), "boxes"),
+    ((PROTOTYPES, VECTORS, BOX[:0], (32, 32)), "boxes"),
+    ((PROTOTYPES, VECTORS, np.full_like(BOX, np.nan), (32, 32)), "not finite"),
+    ((PROTOTYPES, VECTORS, BOX, (0, 32)), "frame is 0x32"),
+    ((PROTOTYPES, VECTORS, BOX, (32, 30), GEOMETRY), "multiple"),
+    ((PROTOTYPES, VECTORS, BOX, (32, 32), GEOMETRY * 0), "geometry"),
+    ((PROTOTYPES, VECTORS, BOX, (32, 32), GEOMETRY[:6]), "geometry"),
+]
+
+
+def test_refuses() -> None:
+    for arguments, message in _REFUSED:
+        with about(arguments, message):
+            for call in (prototype_masks, prototype_rles):
+                with pytest.raises(ValueError, match=message):
+                    call(*arguments)
 
 
 def test_paste_refuses() -> None:

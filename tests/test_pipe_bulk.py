@@ -28,7 +28,7 @@ from sightline.errors import BadInputError, OutputError
 from tests.red_models import write_repository
 from tests.test_pipe_folder import Forker, box_of, first_box, image_of
 
-COUNT = 180
+COUNT = 120
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_tree_has_one_line_an_image(red: LocalServer, tree: Path, tmp_path: Pa
     lines = lines_below(out)
     check_all(lines)
     assert [line.get("number", n) for n, line in enumerate(lines, 1)] == list(range(1, COUNT + 3))
-    assert len(list((out / "results").iterdir())) == 8
+    assert len(list((out / "results").iterdir())) == 5
     (poison,) = (out / "poison").iterdir()
     assert json.loads(poison.read_bytes())["image"] == "a/bad.png"
     again = run(settings_of(red, tree, out))
@@ -119,9 +119,9 @@ def test_killed_again_and_again_it_goes_on(
     out = tmp_path / "out"
     rng = random.Random(2)
     command = ["bulk", tree, out, "--model", "red", "--server", red.grpc_address, "--shard", "12"]
-    for kill in range(4):
+    for kill in range(2):
         process = forker.start(*command, "--in-flight", "4", "--quiet")
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while len(list((out / "results").glob("*.jsonl"))) <= 2 * kill and time.monotonic() < until:
             time.sleep(0.002)
         time.sleep(rng.random() * 0.05)
@@ -192,7 +192,7 @@ def test_ray_works_on_shards(
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         tally = run(settings_of(red, tree, tmp_path / "out", images_per_shard=60, ray="local"))
         assert ray.is_initialized()

@@ -33,8 +33,8 @@ from sightline.errors import BadInputError, ModelNotFoundError, OutputError
 from tests.red_models import encoded, write_repository
 from tests.test_pipe_parts import check_opex
 
-TORN_WRITES = int(os.environ.get("SIGHTLINE_TORN_WRITES", "150"))
-KILLS = 12
+TORN_WRITES = int(os.environ.get("SIGHTLINE_TORN_WRITES", "64"))
+KILLS = 2
 FORKER = """
 import json, os, sys
 import tritonclient.grpc, typer
@@ -100,7 +100,7 @@ class Forker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(120)
         self._process.stdout.close()
 
 
@@ -171,7 +171,7 @@ def first_box(result: dict[str, Any]) -> list[float]:
     return box
 
 
-def wait_until(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(happened: Callable[[], bool], seconds: float = 240.0) -> None:
     until = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < until, "it did not happen"
@@ -433,9 +433,9 @@ def test_torn_writes(red: LocalServer, folders: tuple[Path, Path]) -> None:
     runner.start()
     writer.join()
     halves = sum(number % 8 == 7 for number in range(TORN_WRITES))
-    wait_until(lambda: pipe.tally.done >= len(whole) and pipe.tally.quarantined >= halves, 240)
+    wait_until(lambda: pipe.tally.done >= len(whole) and pipe.tally.quarantined >= halves)
     pipe.stop()
-    runner.join(30)
+    runner.join(120)
     assert failures == []
     assert (pipe.tally.done, pipe.tally.quarantined) == (len(whole), halves)
     found = results(out)
@@ -473,7 +473,7 @@ def test_kill_nine_leaves_each_image_with_one_result(
     for _ in range(KILLS):
         process = forker.start(*command(red, source, out))
         wanted = len(taken) + rng.randrange(1, 25)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while len(taken) < wanted and time.monotonic() < until:
             take()
         forker.kill(process)
@@ -487,27 +487,27 @@ def test_kill_nine_leaves_each_image_with_one_result(
 
 
 def test_a_server_that_is_away_is_waited_for_and_nothing_is_poison(
-    tmp_path: Path, folders: tuple[Path, Path]
+    red: LocalServer, folders: tuple[Path, Path]
 ) -> None:
     source, out = folders
-    repository = write_repository(tmp_path / "repository")
     lines: list[str] = []
     for number in range(150):
         (source / f"{number}.png").write_bytes(image_of(number))
-    with LocalServer(repository, log_dir=tmp_path / "log") as first:
-        port = int(first.grpc_address.rpartition(":")[2])
-        pipe = Pipe(settings_of(first, source, out, once=False), lines.append)
-        runner = threading.Thread(target=pipe.run)
-        runner.start()
-        wait_until(lambda: pipe.tally.done > 20)
+    pipe = Pipe(settings_of(red, source, out, once=False), lines.append)
+    runner = threading.Thread(target=pipe.run)
+    runner.start()
+    wait_until(lambda: pipe.tally.done > 5)
+    killed = red.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)  # its supervisor starts another one on the same port
     wait_until(lambda: any("waiting for it" in line for line in lines))
-    with LocalServer(repository, log_dir=tmp_path / "log2", grpc_port=port):
-        wait_until(lambda: pipe.tally.done == 150)
-        pipe.stop()
-        runner.join(30)
+    wait_until(lambda: pipe.tally.done == 150)
+    pipe.stop()
+    runner.join(120)
     assert pipe.tally.quarantined == 0
     assert len(results(out)) == 150
     assert any("answers again" in line for line in lines)
+    wait_until(lambda: red.state == "ready" and red.pid not in (None, killed))
 
 
 def test_two_pipes_do_not_share_a_folder(red: LocalServer, folders: tuple[Path, Path]) -> None:
@@ -522,7 +522,7 @@ def test_two_pipes_do_not_share_a_folder(red: LocalServer, folders: tuple[Path, 
     with pytest.raises(OutputError, match="another pipe works on images of folder"):
         run(settings_of(red, source, out.parent / "other"))
     pipe.stop()
-    runner.join(30)
+    runner.join(120)
     assert pipe.tally.is_interrupted
     assert run(settings_of(red, source, out))[0].done == 0
 

@@ -17,6 +17,7 @@ import sightline
 from sightline.errors import BadInputError
 from sightline.frame import ColourSpace, Frame, PixelFormat
 from sightline.preprocess_ext import Geometry, letterbox, version
+from tests.cases import about
 
 LEVEL = 1 / 255
 RESIZES = ["letterbox", "stretch", "letterbox_corner", "centre_crop"]
@@ -51,29 +52,28 @@ def test_equals_opencv_within_one_level(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(np.moveaxis(inside, 0, 2), wanted / 255, atol=1.01 * LEVEL)
 
 
-@pytest.mark.parametrize(
-    ("colour", "yuv", "rgb"),
-    [
-        # 100% red as the standards and JFIF round it to 8 bits
-        (ColourSpace.BT601_LIMITED, (81, 90, 240), (255, 0, 0)),
-        (ColourSpace.BT709_LIMITED, (63, 102, 240), (255, 0, 0)),
-        (ColourSpace.BT601_FULL, (76, 85, 255), (255, 0, 0)),
-        (ColourSpace.BT709_FULL, (54, 99, 255), (255, 0, 0)),
-        (ColourSpace.BT601_LIMITED, (235, 128, 128), (255, 255, 255)),
-        (ColourSpace.BT709_LIMITED, (16, 128, 128), (0, 0, 0)),
-        (ColourSpace.BT709_FULL, (128, 128, 128), (128, 128, 128)),
-    ],
-)
+_COLOURS = [
+    # 100% red as the standards and JFIF round it to 8 bits
+    (ColourSpace.BT601_LIMITED, (81, 90, 240), (255, 0, 0)),
+    (ColourSpace.BT709_LIMITED, (63, 102, 240), (255, 0, 0)),
+    (ColourSpace.BT601_FULL, (76, 85, 255), (255, 0, 0)),
+    (ColourSpace.BT709_FULL, (54, 99, 255), (255, 0, 0)),
+    (ColourSpace.BT601_LIMITED, (235, 128, 128), (255, 255, 255)),
+    (ColourSpace.BT709_LIMITED, (16, 128, 128), (0, 0, 0)),
+    (ColourSpace.BT709_FULL, (128, 128, 128), (128, 128, 128)),
+]
+
+
 @pytest.mark.parametrize("pixel_format", [PixelFormat.I420, PixelFormat.NV12])
-def test_known_colours(
-    pixel_format: PixelFormat, colour: ColourSpace, yuv: tuple[int, int, int], rgb: tuple[int, int, int]
-) -> None:
-    chroma = np.tile(np.array(yuv[1:], np.uint8), 4)
-    if pixel_format is PixelFormat.I420:
-        chroma = np.sort(chroma) if yuv[1] <= yuv[2] else np.sort(chroma)[::-1]
-    data = np.concatenate([np.full(16, yuv[0], np.uint8), chroma])
-    out, _ = run(Frame(data, 4, 4, pixel_format, colour), (8, 8))
-    np.testing.assert_allclose(out[:, 3, 3] * 255, rgb, atol=2)
+def test_known_colours(pixel_format: PixelFormat) -> None:
+    for colour, yuv, rgb in _COLOURS:
+        with about(colour, yuv, rgb):
+            chroma = np.tile(np.array(yuv[1:], np.uint8), 4)
+            if pixel_format is PixelFormat.I420:
+                chroma = np.sort(chroma) if yuv[1] <= yuv[2] else np.sort(chroma)[::-1]
+            data = np.concatenate([np.full(16, yuv[0], np.uint8), chroma])
+            out, _ = run(Frame(data, 4, 4, pixel_format, colour), (8, 8))
+            np.testing.assert_allclose(out[:, 3, 3] * 255, rgb, atol=2)
 
 
 def test_identity_keeps_every_level() -> None:
@@ -205,40 +205,41 @@ FRAME = Frame(np.zeros(12, np.uint8), 2, 2, PixelFormat.RGB)
 OUT = np.empty((3, 4, 4), np.float32)
 
 
-@pytest.mark.parametrize(
-    ("out", "options", "message"),
-    [
-        (np.empty((3, 4, 4)), {}, "out is float64 of shape (3, 4, 4); it must be contiguous float32"),
-        (np.empty((4, 4, 3), np.float32), {}, "shape (3, any, any)"),
-        (np.empty((3, 8, 8), np.float32)[:, ::2], {}, "contiguous"),
-        (np.empty((3, 0, 4), np.float32), {}, "height and width must lie in 1..65535"),
-        (np.broadcast_to(np.float32(0), (3, 4, 4)).copy().view(), {"std": (0, 1, 1)}, "std is (0, 1, 1)"),
-        ([[[0.0]]], {}, "out is list"),
-        (OUT, {"std": (1, 1, -1)}, "must be above 0"),
-        (OUT, {"std": (1e-45, 1, 1)}, "must be above 0"),
-        (OUT, {"mean": (0, 0)}, "mean is (0, 0); it must be three finite numbers"),
-        (OUT, {"mean": (float("nan"), 0, 0)}, "three finite numbers"),
-        (OUT, {"mean": (1e39, 0, 0)}, "three finite numbers"),
-        (OUT, {"pad_value": 256}, "pad_value is 256; it must lie in 0..255"),
-        (OUT, {"pad_value": float("nan")}, "pad_value is nan"),
-        (OUT, {"resize": "crop"}, "resize is 'crop'; it must be one of letterbox, stretch, letterbox_corner"),
-        (OUT, {"layout": "nchw"}, "layout is 'nchw'; it must be one of chw, hwc"),
-        (OUT, {"layout": "hwc"}, "shape (any, any, 3)"),
-        (
-            OUT,
-            {"interpolation": "cubic"},
-            "interpolation is 'cubic'; it must be one of bilinear, triangle, box",
-        ),
-        (OUT, {"short_side": 9}, "short_side is 9; it is for resize 'centre_crop' only"),
-        (OUT, {"short_side": -1, "resize": "centre_crop"}, "short_side is -1; it must lie in 0..65535"),
-        (OUT, {"short_side": 3, "resize": "centre_crop"}, "outside its bounds"),
-        (OUT, {"colour": "grey"}, "colour is 'grey'; it must be one of rgb, bgr"),
-    ],
-)
-def test_bad_arguments_are_named(out: np.ndarray, options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        letterbox(FRAME, out, **options)  # type: ignore[arg-type]
-    assert message in str(caught.value)
+_BAD_ARGUMENTS = [
+    (np.empty((3, 4, 4)), {}, "out is float64 of shape (3, 4, 4); it must be contiguous float32"),
+    (np.empty((4, 4, 3), np.float32), {}, "shape (3, any, any)"),
+    (np.empty((3, 8, 8), np.float32)[:, ::2], {}, "contiguous"),
+    (np.empty((3, 0, 4), np.float32), {}, "height and width must lie in 1..65535"),
+    (np.broadcast_to(np.float32(0), (3, 4, 4)).copy().view(), {"std": (0, 1, 1)}, "std is (0, 1, 1)"),
+    ([[[0.0]]], {}, "out is list"),
+    (OUT, {"std": (1, 1, -1)}, "must be above 0"),
+    (OUT, {"std": (1e-45, 1, 1)}, "must be above 0"),
+    (OUT, {"mean": (0, 0)}, "mean is (0, 0); it must be three finite numbers"),
+    (OUT, {"mean": (float("nan"), 0, 0)}, "three finite numbers"),
+    (OUT, {"mean": (1e39, 0, 0)}, "three finite numbers"),
+    (OUT, {"pad_value": 256}, "pad_value is 256; it must lie in 0..255"),
+    (OUT, {"pad_value": float("nan")}, "pad_value is nan"),
+    (OUT, {"resize": "crop"}, "resize is 'crop'; it must be one of letterbox, stretch, letterbox_corner"),
+    (OUT, {"layout": "nchw"}, "layout is 'nchw'; it must be one of chw, hwc"),
+    (OUT, {"layout": "hwc"}, "shape (any, any, 3)"),
+    (
+        OUT,
+        {"interpolation": "cubic"},
+        "interpolation is 'cubic'; it must be one of bilinear, triangle, box",
+    ),
+    (OUT, {"short_side": 9}, "short_side is 9; it is for resize 'centre_crop' only"),
+    (OUT, {"short_side": -1, "resize": "centre_crop"}, "short_side is -1; it must lie in 0..65535"),
+    (OUT, {"short_side": 3, "resize": "centre_crop"}, "outside its bounds"),
+    (OUT, {"colour": "grey"}, "colour is 'grey'; it must be one of rgb, bgr"),
+]
+
+
+def test_bad_arguments_are_named() -> None:
+    for out, options, message in _BAD_ARGUMENTS:
+        with about(out, options, message):
+            with pytest.raises(ValueError) as caught:
+                letterbox(FRAME, out, **options)  # type: ignore[arg-type]
+            assert message in str(caught.value)
 
 
 def test_read_only_output_is_refused() -> None:

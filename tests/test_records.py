@@ -36,7 +36,8 @@ from sightline.builders.records.schema import MIGRATIONS
 from sightline.builders.repository import install_version, make_public, remove_version
 from sightline.errors import BuildError, MissingDependencyError, OutputError
 from sightline.redact import redact
-from tests.onnx_models import yolov8_like
+from tests.cases import about
+from tests.onnx_models import write_pictures, yolov8_like
 from tests.records_parts import NAME, build, postgres, toy_card
 
 
@@ -164,7 +165,7 @@ def test_a_refused_build_is_remembered_with_its_proof(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     repository = Path(shutil.copytree(built, tmp_path / "repository"))
     source = yolov8_like(tmp_path / "random.onnx", classes=3, size=(64, 64))
-    proof = {"samples": 2, "tensor_error": 1e-12}
+    proof = {"samples": 2, "tensor_error": 1e-12, "images": write_pictures(tmp_path / "pictures")}
     card = toy_card(tmp_path, 1, source=str(source), proof=proof)
     with pytest.raises(BuildError, match="does not answer like its source"):
         repository_from_card(card, repository, Choices(prove=True))
@@ -403,28 +404,29 @@ def test_a_killed_writer_loses_only_what_it_had_not_finished(repository: Path) -
 # ---------------------------------------------------------------- promote, rollback, remove
 
 
-@pytest.mark.parametrize(
-    ("story", "public", "past"),
-    [
-        ("", None, []),
-        ("published 1, published 2", 2, [1, 2]),
-        ("published 1, promoted 2, promoted 3, rolled back 2", 2, [1, 2]),
-        ("published 1, promoted 2, promoted 3, rolled back 2, rolled back 1", 1, [1]),
-        ("published 1, promoted 2, promoted 1, rolled back 2", 2, [1, 2]),
-        ("published 1, failed 2, published 3", 3, [1, 3]),
-        ("published 1, published 2", 1, [1]),  # a rollback that was killed before it told
-        ("published 1, published 2", 3, [1, 2]),  # a promotion that was
-        ("found 2, promoted 3", 3, [2, 3]),
-        ("rolled back 2", 2, [2]),
-    ],
-)
-def test_the_past_is_a_stack(story: str, public: int | None, past: list[int]) -> None:
-    events = [
-        Event(NAME, int(words.split()[-1]), words.rpartition(" ")[0], "", "")
-        for words in story.split(", ")
-        if words
-    ]
-    assert _past(events, public) == past
+_STORIES = [
+    ("", None, []),
+    ("published 1, published 2", 2, [1, 2]),
+    ("published 1, promoted 2, promoted 3, rolled back 2", 2, [1, 2]),
+    ("published 1, promoted 2, promoted 3, rolled back 2, rolled back 1", 1, [1]),
+    ("published 1, promoted 2, promoted 1, rolled back 2", 2, [1, 2]),
+    ("published 1, failed 2, published 3", 3, [1, 3]),
+    ("published 1, published 2", 1, [1]),  # a rollback that was killed before it told
+    ("published 1, published 2", 3, [1, 2]),  # a promotion that was
+    ("found 2, promoted 3", 3, [2, 3]),
+    ("rolled back 2", 2, [2]),
+]
+
+
+def test_the_past_is_a_stack() -> None:
+    for story, public, past in _STORIES:
+        with about(story, public, past):
+            events = [
+                Event(NAME, int(words.split()[-1]), words.rpartition(" ")[0], "", "")
+                for words in story.split(", ")
+                if words
+            ]
+            assert _past(events, public) == past
 
 
 def test_rollback_goes_back_step_by_step(repository: Path) -> None:

@@ -16,6 +16,7 @@ from sightline import redact as redact_module
 from sightline.clients.streams.names import parse_sources
 from sightline.errors import StreamError
 from sightline.redact import hide, hide_credentials, redact
+from tests.cases import about
 
 CANARY = "cAnArY"
 SCHEMES = [
@@ -75,9 +76,9 @@ def canary_urls(count: int, *, spaces: bool) -> Iterator[str]:
 
 @pytest.mark.parametrize("spaces", [False, True])
 def test_no_canary_comes_back(spaces: bool) -> None:
-    """2,000 addresses; those without scheme are known to redact() once they were parsed."""
+    """400 addresses; those without scheme are known to redact() once they were parsed."""
     seen: set[str] = set()
-    for number, url in enumerate(canary_urls(1000, spaces=spaces)):
+    for number, url in enumerate(canary_urls(400, spaces=spaces)):
         if "://" in url[:9] or not spaces:
             assert CANARY not in redact(url), url
             assert CANARY not in redact(f"error: camera 'door' ({url}) refuses"), url
@@ -97,24 +98,25 @@ def test_no_canary_comes_back(spaces: bool) -> None:
     assert seen == {"error", "source"}
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('rtsp://user:pa"ss@h/1', "rtsp://***@h/1"),
-        ("rtsp://user:pa ss@h/1", "rtsp://***@h/1"),
-        ("rtsp://user:<p>@h/1", "rtsp://***@h/1"),
-        ("user:secret@host/1", "***@host/1"),
-        ("(rtsp://u:p@h/1) and (rtsp://v:q@h/2)", "(rtsp://***@h/1) and (rtsp://***@h/2)"),
-        ("https://h/1?api_key=abc&x=1", "https://h/1?api_key=***&x=1"),
-        ("rtsp://h/user=admin_password=tlJ_channel=1.sdp", "rtsp://h/user=***"),
-        ("Authorization: Basic abc", "Authorization: ***"),
-        ("rtsp://h/1 at 12:30:01, keyframe=9, monkey=2", "rtsp://h/1 at 12:30:01, keyframe=9, monkey=2"),
-        ("photo@2x.jpg is no image", "photo@2x.jpg is no image"),
-    ],
-)
-def test_what_is_hidden_and_what_is_not(text: str, expected: str) -> None:
-    assert redact(text) == expected
-    assert redact(redact(text)) == expected
+_HIDDEN = [
+    ('rtsp://user:pa"ss@h/1', "rtsp://***@h/1"),
+    ("rtsp://user:pa ss@h/1", "rtsp://***@h/1"),
+    ("rtsp://user:<p>@h/1", "rtsp://***@h/1"),
+    ("user:secret@host/1", "***@host/1"),
+    ("(rtsp://u:p@h/1) and (rtsp://v:q@h/2)", "(rtsp://***@h/1) and (rtsp://***@h/2)"),
+    ("https://h/1?api_key=abc&x=1", "https://h/1?api_key=***&x=1"),
+    ("rtsp://h/user=admin_password=tlJ_channel=1.sdp", "rtsp://h/user=***"),
+    ("Authorization: Basic abc", "Authorization: ***"),
+    ("rtsp://h/1 at 12:30:01, keyframe=9, monkey=2", "rtsp://h/1 at 12:30:01, keyframe=9, monkey=2"),
+    ("photo@2x.jpg is no image", "photo@2x.jpg is no image"),
+]
+
+
+def test_what_is_hidden_and_what_is_not() -> None:
+    for text, expected in _HIDDEN:
+        with about(text, expected):
+            assert redact(text) == expected
+            assert redact(redact(text)) == expected
 
 
 def test_hidden_texts_are_replaced_in_each_form() -> None:

@@ -22,7 +22,14 @@ from sightline.builders.rules import all_rules, check_repository, refuse_broken,
 from sightline.builders.rules.check import CHECKS
 from sightline.card import card_from_dict
 from sightline.errors import BuildError, SightlineError
-from tests.onnx_models import mean_colours, mean_quarters, planted, planted_masks, strongest_channel
+from tests.onnx_models import (
+    mean_colours,
+    mean_quarters,
+    planted,
+    planted_masks,
+    strongest_channel,
+    write_pictures,
+)
 from tests.rules_cases import CASES, Broken, world
 
 _SOURCE = re.compile(
@@ -100,9 +107,12 @@ TASKS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_the_builder_writes_breaks_no_rule(tmp_path: Path, target: Target) -> None:
+    calibration = {"images": write_pictures(tmp_path / "pictures")}
     for task, (network, values) in TASKS.items():
         source = network(tmp_path / f"{task}.onnx", size=values["input"]["size"])
-        card = card_from_dict({"name": task, "task": task, "source": source, **values}, tmp_path)
+        card = card_from_dict(
+            {"name": task, "task": task, "source": source, "calibration": calibration, **values}, tmp_path
+        )
         repository_from_card(card, tmp_path / "repository", Choices(target=target))
     assert check_repository(tmp_path / "repository", target) == []
     assert len(list((tmp_path / "repository").glob("*/config.pbtxt"))) >= 6 * len(TASKS)
@@ -114,6 +124,7 @@ def test_a_response_cache_breaks_no_rule_of_the_release_that_we_serve(tmp_path: 
         "input": {"size": (32, 32)},
         "labels": ("red", "green", "blue"),
         "engine": {"response_cache": True},
+        "calibration": {"images": write_pictures(tmp_path / "pictures")},
     }
     card = card_from_dict({"name": "colours", "task": "classify", "source": source, **values}, tmp_path)
     repository_from_card(card, tmp_path / "repository", Choices(target="server"))
@@ -166,7 +177,7 @@ def odd_value(field: Any, rng: random.Random) -> Any:
     return rng.choice([0, 1, 3, 2**31 - 1] if unsigned else [-1, 0, 1, 3, -(2**31), 2**31 - 1])
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), target=st.sampled_from(TARGETS), junk=st.binary(max_size=40))
 def test_no_configuration_brings_the_checker_down(
     tmp_path_factory: pytest.TempPathFactory, seed: int, target: Target, junk: bytes

@@ -80,6 +80,7 @@ def load(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield loader
         loader.close()
         assert (server.state, server.restarts, server.pid) == ("ready", 0, pid), "no test may bring it down"
+        server.kill()  # draining is tested elsewhere
 
 
 def test_the_whole_one_is_loaded(load: Loader) -> None:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2")
-
 from sightline.errors import SightlineError
 from sightline.scenes import CLASS_NAMES, MIN_SIDE_FRACTION, MIN_VISIBLE, Scene
 from sightline.scenes.camera import Camera

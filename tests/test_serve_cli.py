@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -32,9 +30,8 @@ _MARK = "time.sleep(float"
 class Serve:
     """`sightline serve` with ports of its own; its output goes to a file."""
 
-    def __init__(self, repository: Path, folder: Path, *, grpc_port: int = 0) -> None:
+    def __init__(self, repository: Path, folder: Path) -> None:
         self.http, self.grpc, self.metrics = free_ports(3)
-        self.grpc = grpc_port or self.grpc
         options = {
             "--repository": repository,
             "--http-port": self.http,
@@ -77,21 +74,26 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
-@pytest.fixture
-def busy_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "at-work"
-    folder.mkdir()
-    return folder
+@pytest.fixture(scope="module")
+def busy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("at-work")
 
 
-@pytest.fixture
-def serve(tmp_path: Path, busy_folder: Path) -> Iterator[Serve]:
-    """A server, ready, whose models leave a file for each slow picture they have begun with."""
+@pytest.fixture(scope="module")
+def repository(busy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models that leave a file for each slow picture they have begun with."""
     mark = f"open('{busy_folder}/' + str(time.monotonic_ns()), 'x').close(); {_MARK}"
-    repository = write_repository(tmp_path / "repository", model=MODEL.replace(_MARK, mark))
+    repository = tmp_path_factory.mktemp("served")
+    write_repository(repository, model=MODEL.replace(_MARK, mark), instances=2)
     for config in repository.glob("*/config.pbtxt"):
         config.write_text(config.read_text().replace("max_queue_size: 2", "max_queue_size: 16"))
-    running = Serve(repository, tmp_path)
+    return repository
+
+
+@pytest.fixture(scope="module")
+def serve(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A server, ready."""
+    running = Serve(repository, tmp_path_factory.mktemp("serve"))
     try:
         assert wait_until(running.is_ready)
         yield running
@@ -122,7 +124,22 @@ def waiting_requests(serve: Serve) -> int:
     return int(found.group(1)) if found else 0
 
 
+def test_second_serve_of_a_folder_names_the_first_and_leaves_it_alone(
+    serve: Serve, repository: Path, tmp_path: Path
+) -> None:
+    second = Serve(repository, tmp_path)
+    assert second.wait() == 1
+    assert f"already served by process {serve.process.pid}" in second.text
+    assert f"gRPC port {serve.grpc}" in second.text
+    assert "Traceback" not in second.text
+    assert "starting" not in second.text
+    assert serve.is_ready()
+    assert ask_grpc(serve) == 1
+
+
 def test_sigterm_answers_what_is_in_flight(serve: Serve, busy_folder: Path) -> None:
+    for mark in busy_folder.iterdir():
+        mark.unlink()
     asks = [ask_grpc, ask_http] * 3
     with ThreadPoolExecutor(len(asks)) as threads:
         pending = [threads.submit(ask, serve) for ask in asks]
@@ -136,29 +153,3 @@ def test_sigterm_answers_what_is_in_flight(serve: Serve, busy_folder: Path) -> N
     assert serve.wait() == 0, serve.text
     assert serve.text.endswith("stopped")
     assert runtime.read_state(serve.grpc) is None
-
-
-def test_second_serve_of_a_folder_names_the_first_and_leaves_it_alone(serve: Serve, tmp_path: Path) -> None:
-    second = Serve(tmp_path / "repository", tmp_path)
-    assert second.wait() == 1
-    assert f"already served by process {serve.process.pid}" in second.text
-    assert f"gRPC port {serve.grpc}" in second.text
-    assert "Traceback" not in second.text
-    assert "starting" not in second.text
-    assert serve.is_ready()
-    assert ask_grpc(serve) == 1
-
-
-def test_taken_port_is_named_with_its_holder(tmp_path: Path) -> None:
-    repository = write_repository(tmp_path / "repository")
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        holder.listen()
-        port = holder.getsockname()[1]
-        refused = Serve(repository, tmp_path, grpc_port=port)
-        assert refused.wait() == 1
-    assert f"port {port} is held by" in refused.text
-    assert f"(PID {os.getpid()})" in refused.text
-    assert "--grpc-port" in refused.text
-    assert "Traceback" not in refused.text
-    assert not list(repository.glob(".sightline*"))

@@ -17,6 +17,7 @@ import pytest
 from sightline.clients.config.watch_file import Page
 from sightline.clients.page.control import EventQuery
 from sightline.clients.service import WatchService, described
+from sightline.clients.service import service as service_module
 from sightline.clients.streams.names import Source
 from sightline.clients.streams.results import Packet, StreamFrame, VideoFormat
 from sightline.errors import ConfigError, OutputError, StreamError
@@ -24,7 +25,7 @@ from sightline.frame import Frame
 from sightline.results import Detections
 from tests.streams_parts import BrightObjectClient, make_clip
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 LINE = "{name: middle, kind: line, points: [[0.5, 0], [0.5, 1]], clip: true}"
 PASSWORD = "kaltwasser77"
 
@@ -39,7 +40,13 @@ class Client(BrightObjectClient):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An object that crosses the middle every few seconds."""
-    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=5.0)
+    return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=3.0)
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the cameras file."""
+    monkeypatch.setattr(service_module, "RELOAD_SECONDS", 0.25)
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def _soon(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """The first true answer; the last one where none came in time."""
     deadline = time.monotonic() + seconds
     while not (found := what()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.03)
     return found
 
 
@@ -90,7 +97,7 @@ def test_a_crossing_becomes_an_event_with_picture_and_clip(
     tmp_path: Path, clip: Path, client: Client
 ) -> None:
     path = _file(tmp_path, f"cameras:\n  door: {{url: {clip}, loop: true, rules: [{LINE}]}}\n"
-                 f"media: {{pre_seconds: 1, post_seconds: 1}}\nsinks: [{{kind: jsonl, path: out.jsonl}}]\n")  # fmt: skip
+                 f"media: {{pre_seconds: 0.5, post_seconds: 0.5}}\nsinks: [{{kind: jsonl, path: out.jsonl}}]\n")  # fmt: skip
     service = _service(path, client)
     service.start()
     try:
@@ -179,7 +186,8 @@ def test_the_page_changes_the_file_and_never_sees_a_password(
 def test_a_private_camera_shows_no_video_of_its_own(tmp_path: Path, clip: Path, client: Client) -> None:
     path = _file(
         tmp_path,
-        f"cameras:\n  a: {{url: {clip}, loop: true, privacy: {{classes: ['*'], method: fill}}, rules: [{LINE}]}}\n",
+        f"cameras:\n  a: {{url: {clip}, loop: true, privacy: {{classes: ['*'], method: fill}}, rules: [{LINE}]}}\n"
+        "media: {pre_seconds: 0.5, post_seconds: 0.5}\n",
     )
     service = _service(path, client)
     service.start()
@@ -203,23 +211,27 @@ def test_a_private_camera_shows_no_video_of_its_own(tmp_path: Path, clip: Path, 
         assert inside.getextrema()[1] < 190  # the object is brighter
 
 
-def test_a_file_that_is_being_written_is_waited_for(tmp_path: Path, clip: Path, client: Client) -> None:
+def test_a_file_that_is_being_written_is_waited_for(
+    tmp_path: Path, clip: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut at the end of a line it is a cameras file too, without its last cameras."""
     text = f"cameras:\n  a: {{url: {clip}, loop: true}}\n  b: {{url: {clip}, loop: true}}\n"
     path = _file(tmp_path, text)
+    monkeypatch.setattr(service_module, "RELOAD_SECONDS", 0.5)
     service = _service(path, client)
     service.start()
     try:
         assert _soon(lambda: _camera(service, "b").get("answered", 0) > 0)
-        until = time.monotonic() + 4.0
+        number = _camera(service, "b")["id"]
+        until = time.monotonic() + 1.5
         size = 0
         while time.monotonic() < until:  # ever another half
             size += 1
             path.write_text("".join(text.splitlines(keepends=True)[:2]) + f"# {size}\n")
-            time.sleep(0.2)
+            time.sleep(0.02)
         path.write_text(text)
-        time.sleep(2.5)
-        assert _camera(service, "b")["connections"] == 1
+        time.sleep(1.5)
+        assert (_camera(service, "b")["id"], _camera(service, "b")["connections"]) == (number, 1)
     finally:
         service.stop()
 
@@ -254,7 +266,8 @@ def test_a_change_that_fails_does_not_keep_the_others_away(
         service.stop()
 
 
-def test_a_camera_that_is_away_becomes_private_too(tmp_path: Path, clip: Path, client: Client) -> None:
+def test_a_camera_that_is_away_becomes_private_too(tmp_path: Path, client: Client) -> None:
+    clip = make_clip(tmp_path / "short.mp4", seconds=0.5)
     path = _file(tmp_path, f"cameras:\n  a: {{url: {clip}}}\n")
     seen: list[str] = []
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import time
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,11 @@ from sightline.errors import BadInputError
 from sightline.frame import Frame
 from sightline.pixels import BACKGROUND_LEVEL
 from sightline.preprocess_ext import letterbox
+from tests.cases import about
 
 RED, GREEN = (200, 30, 40), (20, 180, 60)
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "I;16")
+LARGE_MODES = ("RGBA", "P", "I;16")
 
 
 def picture(width: int = 60, height: int = 40) -> Image.Image:
@@ -43,7 +45,7 @@ def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
 
 def png_bomb(width: int, height: int) -> bytes:
     """A small PNG that claims, and holds, this many black grey-level pixels."""
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     row = bytes(1 + width)
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -80,41 +82,43 @@ def assert_red_and_green(pixels: NDArray[np.uint8], tolerance: int = 6) -> None:
         ("WEBP", {"quality": 95}),
     ],
 )
-@pytest.mark.parametrize("padding", [0, 1, 1000])
-def test_zeros_behind_a_file_are_ignored(file_format: str, options: dict[str, Any], padding: int) -> None:
-    data = np.frombuffer(encoded(picture(), file_format, **options) + bytes(padding), np.uint8)
-    image = decode_image(data)
-    assert (image.width, image.height, image.factor, image.pixels.shape) == (60, 40, 1, (40, 60, 3))
-    assert_red_and_green(image.pixels)
+def test_zeros_behind_a_file_are_ignored(file_format: str, options: dict[str, Any]) -> None:
+    for padding in [0, 1, 1000]:
+        with about(padding):
+            data = np.frombuffer(encoded(picture(), file_format, **options) + bytes(padding), np.uint8)
+            image = decode_image(data)
+            assert (image.width, image.height, image.factor, image.pixels.shape) == (60, 40, 1, (40, 60, 3))
+            assert_red_and_green(image.pixels)
 
 
 @pytest.mark.parametrize(
     "options", [{"quality": 80}, {"quality": 100}, {"lossless": True}, {"quality": 9, "exif": bytes(900)}]
 )
-@pytest.mark.parametrize("size", [(1, 1), (640, 480), (4000, 3000)])
+@pytest.mark.parametrize("size", [(1, 1), (640, 480), (1600, 1200)])
 def test_a_flat_webp_that_ends_in_zeros_is_whole(size: tuple[int, int], options: dict[str, Any]) -> None:
     data = encoded(Image.new("RGB", size, (255, 255, 255)), "WEBP", **options)
     image = decode_image(data + bytes(3), target=Target(384, 224))
     assert image.pixels.min() >= 250
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("target", [None, Target(15, 10)])
-def test_exif_turns_the_picture_upright(orientation: int, file_format: str, target: Target | None) -> None:
-    back = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }  # fmt: skip
-    stored = picture().transpose(back[orientation]) if orientation > 1 else picture()
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    options = {"quality": 95, "subsampling": 0} if file_format == "JPEG" else {"lossless": True}
-    image = decode_image(encoded(stored, file_format, exif=exif, **options), target=target)
-    assert (image.width, image.height) == (60, 40)
-    assert image.factor == (4 if target and file_format == "JPEG" else 1)
-    assert_red_and_green(image.pixels, tolerance=12)
+def test_exif_turns_the_picture_upright(file_format: str, target: Target | None) -> None:
+    for orientation in range(1, 9):
+        with about(orientation):
+            back = {
+                2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+                5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+                8: Image.Transpose.ROTATE_270,
+            }  # fmt: skip
+            stored = picture().transpose(back[orientation]) if orientation > 1 else picture()
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            options = {"quality": 95, "subsampling": 0} if file_format == "JPEG" else {"lossless": True}
+            image = decode_image(encoded(stored, file_format, exif=exif, **options), target=target)
+            assert (image.width, image.height) == (60, 40)
+            assert image.factor == (4 if target and file_format == "JPEG" else 1)
+            assert_red_and_green(image.pixels, tolerance=12)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -123,8 +127,9 @@ def test_a_broken_exif_block_does_not_spoil_the_picture() -> None:
     assert_red_and_green(decode_image(data).pixels)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("size", [(60, 40), (2600, 2000)])
+@pytest.mark.parametrize(
+    ("mode", "size"), [*((mode, (60, 40)) for mode in MODES), *((mode, (2600, 2000)) for mode in LARGE_MODES)]
+)
 def test_every_mode_of_png_becomes_rgb(mode: str, size: tuple[int, int]) -> None:
     """The larger size is converted in bands."""
     if mode == "I;16":
@@ -137,7 +142,9 @@ def test_every_mode_of_png_becomes_rgb(mode: str, size: tuple[int, int]) -> None
         wanted = np.asarray(image.convert("RGB"))
     pixels = decode_image(encoded(image, "PNG")).pixels
     assert pixels.shape == (size[1], size[0], 3)
-    assert np.abs(pixels.astype(int) - wanted).max() <= (52 if mode == "P" else 1)  # P has a palette of 216
+    assert np.abs(pixels.astype(np.int16) - wanted).max() <= (
+        52 if mode == "P" else 1
+    )  # P has a palette of 216
 
 
 def test_cmyk_and_grey_jpeg() -> None:
@@ -168,16 +175,17 @@ def test_an_animation_shows_its_first_frame(file_format: str) -> None:
     assert np.abs(decode_image(data).pixels[8, 8].astype(int) - RED).max() <= 2
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (7, 3)])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
-def test_tiny_and_thin_pictures(size: tuple[int, int], file_format: str) -> None:
-    image = decode_image(
-        encoded(Image.new("RGB", size, RED), file_format, quality=95), target=Target(384, 224)
-    )
-    assert (image.width, image.height) == size
-    out = np.zeros((3, 224, 384), np.float32)
-    letterbox(Frame.from_rgb(image.pixels), out)
-    assert np.isfinite(out).all()
+def test_tiny_and_thin_pictures(file_format: str) -> None:
+    for size in [(1, 1), (1, 5000), (5000, 1), (7, 3)]:
+        with about(size):
+            image = decode_image(
+                encoded(Image.new("RGB", size, RED), file_format, quality=95), target=Target(384, 224)
+            )
+            assert (image.width, image.height) == size
+            out = np.zeros((3, 224, 384), np.float32)
+            letterbox(Frame.from_rgb(image.pixels), out)
+            assert np.isfinite(out).all()
 
 
 # ---------------------------------------------------------------- decoding at a fraction
@@ -192,7 +200,7 @@ def test_a_fraction_keeps_the_geometry_of_the_full_picture(file_format: str, siz
     pixels = np.full((height, width, 3), 20, np.uint8)
     box = np.array([width * 0.25, height * 0.5, width * 0.75, height * 0.9]).round().astype(int)
     pixels[box[1] : box[3], box[0] : box[2]] = 250
-    data = encoded(Image.fromarray(pixels), file_format, quality=95)
+    data = encoded(Image.fromarray(pixels), file_format, quality=95, method=0)
     image = decode_image(data, target=target)
     assert image.factor > 1 or (file_format != "JPEG" and size != (4000, 3000))
     assert image.pixels.shape == (-(-height // image.factor), -(-width // image.factor), 3)
@@ -214,7 +222,6 @@ def test_a_picture_is_never_decoded_smaller_than_it_is_used() -> None:
         assert image.pixels.shape[1] >= min(width, 384)
 
 
-@pytest.mark.parametrize("size", [(3000, 2000), (2000, 3000), (3001, 449), (480, 479), (300, 2001)])
 @pytest.mark.parametrize(
     "letterbox",
     [
@@ -227,20 +234,22 @@ def test_a_picture_is_never_decoded_smaller_than_it_is_used() -> None:
     ],
     ids=str,
 )
-def test_enough_pixels_are_left_for_every_resize(letterbox: dict[str, Any], size: tuple[int, int]) -> None:
+def test_enough_pixels_are_left_for_every_resize(letterbox: dict[str, Any]) -> None:
     """No side is enlarged that the full picture would have reduced; antialiased filters keep two samples of each."""
-    image = decode_image(
-        encoded(Image.new("RGB", size, RED), "JPEG"), target=target_of((240, 224), letterbox)
-    )
-    short = letterbox.get("short_side", 0)
-    resized = {"width": 240, "height": 224}
-    if short:
-        resized = {"width": short, "height": short}
-    by = [size[0] / resized["width"], size[1] / resized["height"]]
-    most = min(by) if letterbox["resize"] in ("stretch", "centre_crop") else max(by)
-    spare = 2 if "interpolation" in letterbox else 1
-    assert image.factor <= max(1, most / spare)
-    assert image.factor * 2 > min(8, most / spare)
+    for size in [(3000, 2000), (2000, 3000), (3001, 449), (480, 479), (300, 2001)]:
+        with about(size):
+            image = decode_image(
+                encoded(Image.new("RGB", size, RED), "JPEG"), target=target_of((240, 224), letterbox)
+            )
+            short = letterbox.get("short_side", 0)
+            resized = {"width": 240, "height": 224}
+            if short:
+                resized = {"width": short, "height": short}
+            by = [size[0] / resized["width"], size[1] / resized["height"]]
+            most = min(by) if letterbox["resize"] in ("stretch", "centre_crop") else max(by)
+            spare = 2 if "interpolation" in letterbox else 1
+            assert image.factor <= max(1, most / spare)
+            assert image.factor * 2 > min(8, most / spare)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
@@ -291,33 +300,43 @@ def test_fields_of_the_card_become_arguments(values: dict[str, Any], arguments: 
 # ---------------------------------------------------------------- bad pictures
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"", b"\0", b"\0" * 100, b"hello", b"\xff\xd8", b"GIF89a" + bytes(50), b"BM" + bytes(60), b"%PDF-1.7",
-        b"RIFF\0\0\0\0WAVE", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"II*\0" + bytes(40),
-        b"\0\0\0\x18ftypheic", b"%!PS-Adobe-3.0 EPSF-3.0", b"P6 1 1 255 abc",
-    ],
-)  # fmt: skip
-def test_other_formats_are_not_even_tried(data: bytes) -> None:
-    with pytest.raises(BadInputError, match="not a JPEG, PNG or WebP"):
-        decode_image(data)
+def test_other_formats_are_not_even_tried() -> None:
+    for data in [
+        b"",
+        b"\0",
+        b"\0" * 100,
+        b"hello",
+        b"\xff\xd8",
+        b"GIF89a" + bytes(50),
+        b"BM" + bytes(60),
+        b"%PDF-1.7",
+        b"RIFF\0\0\0\0WAVE",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"II*\0" + bytes(40),
+        b"\0\0\0\x18ftypheic",
+        b"%!PS-Adobe-3.0 EPSF-3.0",
+        b"P6 1 1 255 abc",
+    ]:
+        with about(data), pytest.raises(BadInputError, match="not a JPEG, PNG or WebP"):
+            decode_image(data)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_cut_off_file_is_an_error(file_format: str, share: float) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
-    data = encoded(Image.fromarray(noise), file_format)
-    cut = data[: int(len(data) * share)]
-    refilled = [bytes(len(data))] if file_format != "WEBP" or share < 7 / 8 else []
-    for padding in (b"", bytes(500), *refilled):
-        with pytest.raises(BadInputError, match="damaged or cut off"):
-            decode_image(cut + padding)
+def test_a_cut_off_file_is_an_error(file_format: str) -> None:
+    for share in [0.1, 0.5, 0.9]:
+        with about(share):
+            noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
+            data = encoded(Image.fromarray(noise), file_format)
+            cut = data[: int(len(data) * share)]
+            refilled = [bytes(len(data))] if file_format != "WEBP" or share < 7 / 8 else []
+            for padding in (b"", bytes(500), *refilled):
+                with pytest.raises(BadInputError, match="damaged or cut off"):
+                    decode_image(cut + padding)
 
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (50_001, 1_000), (2**31 - 1, 2**31 - 1), (0, 5)])
 def test_a_size_in_the_header_is_believed_and_refused(size: tuple[int, int]) -> None:
+    """Pixels are not looked at: there is one."""
     data = bytearray(png_bomb(1, 1))
     data[16:24] = size[0].to_bytes(4, "big") + size[1].to_bytes(4, "big")
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
@@ -332,73 +351,59 @@ def test_a_file_of_more_than_64_mebibytes() -> None:
         decode_image(data)
 
 
-_PEAK = """
-import io, resource, sys
+_PEAKS = """
+import os, resource, sys
 from PIL import Image
 from sightline.builders.stages.images import Target, decode_image
 from sightline.errors import BadInputError
-data = sys.stdin.buffer.read()
 Image.preinit()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    image = decode_image(data, target=Target(384, 224))
-    print("decoded", image.width, image.height, end=" ")
-except BadInputError as error:
-    print("refused", end=" ")
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        data = file.read()
+    child = os.fork()
+    if child == 0:
+        try:
+            decode_image(data, target=Target(384, 224))
+            print("decoded", end=" ")
+        except BadInputError:
+            print("refused", end=" ")
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
-def peak_mebibytes(data: bytes) -> tuple[str, int]:
-    """Whether the picture is decoded, and by how much a process of its own grows."""
+def peaks_mebibytes(paths: list[Path]) -> list[tuple[str, int]]:
+    """Whether each picture is decoded, and by how much a process of its own grows."""
     done = subprocess.run(
-        [sys.executable, "-c", _PEAK], input=data, capture_output=True, timeout=120, check=True
+        [sys.executable, "-c", _PEAKS, *map(str, paths)], capture_output=True, timeout=240, check=True
     )
-    words = done.stdout.decode().split()
-    return words[0], int(words[-1])
+    found = [line.split() for line in done.stdout.decode().splitlines()]
+    return [(outcome, int(grown)) for outcome, grown in found]
 
 
-@pytest.mark.parametrize(
-    ("kind", "outcome"),
-    [
-        ("grey 20,000 x 20,000", "refused"),
-        ("grey 7,000 x 7,100", "decoded"),
-        ("rgb png", "decoded"),
-        ("rgba png", "decoded"),
-        ("16-bit png", "decoded"),
-        ("jpeg", "decoded"),
-        ("progressive jpeg", "refused"),
-        ("webp", "refused"),
-    ],
-)
-def test_no_picture_takes_more_than_256_mebibytes(kind: str, outcome: str) -> None:
-    """The largest pictures under the limit, and bombs over it, all of a few kilobytes."""
+def test_no_picture_takes_more_than_256_mebibytes(tmp_path: Path) -> None:
+    """The largest pictures under the limits, and some just over them, all of a few kilobytes."""
     side = (7_000, 7_100)
-    if kind.startswith("grey"):
-        data = png_bomb(20_000, 20_000) if "20,000" in kind else png_bomb(*side)
-    elif kind == "16-bit png":
-        data = encoded(Image.new("I;16", side), "PNG")
-    elif kind.endswith("png"):
-        data = encoded(Image.new("RGB" if kind == "rgb png" else "RGBA", side), "PNG", compress_level=1)
-    elif kind.endswith("jpeg"):
-        data = encoded(Image.new("RGB", side), "JPEG", progressive=kind.startswith("progressive"))
-    else:
-        data = encoded(Image.new("RGB", side), "WEBP", method=0)
-    found, grown = peak_mebibytes(data)
-    assert found == outcome
-    assert grown < (256 if outcome == "decoded" else 32)
+    pictures = {
+        "bomb": (png_bomb(7_200, 7_200), "refused"),
+        "grey png": (png_bomb(*side), "decoded"),
+        "rgba png": (encoded(Image.new("RGBA", side), "PNG", compress_level=1), "decoded"),
+        "16-bit png": (encoded(Image.new("I;16", side), "PNG", compress_level=1), "decoded"),
+        "jpeg": (encoded(Image.new("RGB", side), "JPEG"), "decoded"),
+        "progressive jpeg": (encoded(Image.new("RGB", (6_000, 6_000)), "JPEG", progressive=True), "refused"),
+        "webp": (encoded(Image.new("RGB", (4_200, 4_200)), "WEBP", method=0), "refused"),
+    }
+    for kind, (data, _) in pictures.items():
+        (tmp_path / kind).write_bytes(data)
+    told = peaks_mebibytes([tmp_path / kind for kind in pictures])
+    for (kind, (_, outcome)), (found, grown) in zip(pictures.items(), told, strict=True):
+        assert found == outcome, kind
+        assert grown < (256 if outcome == "decoded" else 32), kind
 
 
-def test_bombs_are_refused_from_their_header() -> None:
-    data = png_bomb(10_000, 10_000)
-    started = time.process_time()
-    for _ in range(50):
-        with pytest.raises(BadInputError, match="megapixels"):
-            decode_image(data)
-    assert (time.process_time() - started) / 50 < 0.2
-
-
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_files_give_a_picture_or_bad_input(data: st.DataObject) -> None:
     """Whatever bytes are changed, the outcome is a picture or BadInputError."""

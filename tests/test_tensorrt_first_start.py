@@ -22,8 +22,9 @@ from sightline.builders.engines.first_start import main
 from sightline.builders.engines.first_start_request import find_requests, read_request, request_text
 from sightline.builders.engines.tensorrt import TensorRTOptions
 from sightline.errors import BuildError
+from tests.needs import needs
 
-pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra [rtx])")
+needs("tensorrt_rtx")
 
 OPTIONS = TensorRTOptions(kind="rtx", batch=(1, 2, 4), capabilities=(86,))
 NAME = "street_v1_network"

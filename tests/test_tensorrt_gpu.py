@@ -19,12 +19,13 @@ from sightline.builders.engines.gpu_cuda import open_cuda
 from sightline.builders.engines.gpu_query import GpuInfo, GpuReport, find_gpus
 from sightline.errors import BuildError, MissingDependencyError, SightlineError
 from sightline.model_repository import shipped_card, shipped_models
+from sightline.perf.gpu import dali_steps
 from sightline.perf.gpu.command import STEPS, main
-from sightline.perf.gpu.dali_steps import measure_files, measure_frames
 from sightline.perf.gpu.measure import Parity, load, rate
 from sightline.perf.gpu.onnx_torch import TorchNetwork, cpu_reference
 from sightline.perf.gpu.server_steps import served
 from sightline.perf.gpu.step import NO_GPU, Context, Network, NotRun, Step, each_network, run_step
+from tests.needs import needs
 
 no_gpu = pytest.mark.skipif(bool(find_gpus().gpus), reason="says what happens without a GPU")
 SOME_GPU = GpuReport((GpuInfo(0, "a GPU", 90, 80 << 30, "13.0", False),))
@@ -299,10 +300,12 @@ def test_the_served_network_on_a_cpu_instance(context: Context) -> None:
     assert not list(context.folder.iterdir())
 
 
-def test_dali_on_cpu_operators(context: Context) -> None:
-    pytest.importorskip("nvidia.dali")
-    files = measure_files(context, device_id=None)
-    frames = measure_frames(context, device_id=None)
+def test_dali_on_cpu_operators(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("nvidia.dali")
+    monkeypatch.setattr(dali_steps, "_SOURCE", (320, 180))
+    monkeypatch.setattr(dali_steps, "_NETWORK", (160, 160))
+    files = dali_steps.measure_files(context, device_id=None)
+    frames = dali_steps.measure_frames(context, device_id=None)
     assert frames["share_within_2_levels"] == 1.0
     assert files["share_within_2_levels"] > 0.99
     assert files["rate"]["runs"] > 0

@@ -176,7 +176,7 @@ def test_bad_scores_are_refused_alone(score: float) -> None:
     assert Tracker().update(seen([[0, 0, 9, 9], [20, 0, 29, 9]], [score, 0.9])).tolist() == [-1, 1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     frames=st.lists(
         st.integers(0, 8).flatmap(
@@ -322,7 +322,7 @@ def best_sum(costs: NDArray[np.float32], limit: float) -> float:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     costs=st.tuples(st.integers(0, 5), st.integers(0, 5)).flatmap(
         lambda shape: arrays(

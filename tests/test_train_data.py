@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2")
-
 from sightline.errors import SightlineError
 from sightline.scenes import CLASS_NAMES, HIDDEN_OWNER, SURFACE_NAMES, Scene, SceneView
 from sightline.scenes.portraits import identity, portrait

@@ -6,8 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2")
-
 from sightline.builders.train.evaluate import evaluate
 from sightline.builders.train.metrics import (
     IGNORED,

@@ -9,10 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("cv2")
-pytest.importorskip("torch", reason="torch is not installed; pip install 'sightline[train]'")
-
 from PIL import Image
 
 from sightline.builders.train.coco import CocoScenes
@@ -27,6 +23,9 @@ from sightline.builders.train.own import (
 )
 from sightline.builders.train.pictures import letterbox, read_image
 from sightline.errors import BadInputError
+from tests.needs import needs
+
+needs("torch")
 
 pytestmark = pytest.mark.train
 SIZE = (96, 64)

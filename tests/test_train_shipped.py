@@ -11,10 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("cv2")
-pytest.importorskip("torch", reason="torch is not installed; pip install 'sightline[train]'")
-pytest.importorskip("openvino", reason="openvino is not installed; pip install 'sightline[server]'")
-
 from sightline.builders.train.classify import classification_table
 from sightline.builders.train.dataset import HELD_OUT_FIRST_SEED, RenderPlan
 from sightline.builders.train.drawn import CropPlan, render_crops
@@ -27,6 +23,9 @@ from sightline.builders.train.views import RenderedViews, render_views
 from sightline.card import load_card
 from sightline.scenes import CLASS_NAMES, SURFACE_NAMES
 from sightline.scenes.sign_crops import CROP_NAMES
+from tests.needs import needs
+
+needs("torch", "openvino")
 
 pytestmark = pytest.mark.train
 SHIPPED = Path(__file__).parents[1] / "model_repository"

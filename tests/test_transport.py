@@ -39,6 +39,7 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     repository = write_repository(tmp_path_factory.mktemp("red"), instances=2)
     with LocalServer(repository, log_dir=tmp_path_factory.mktemp("log")) as server:
         yield server
+        server.kill()  # draining is tested elsewhere
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_regions_are_private_and_used_again(red: LocalServer, client: Client) ->
 
 def test_a_slot_is_sent_without_a_copy_and_used_again(client: Client) -> None:
     places = set()
-    for _ in range(5):
+    for _ in range(2):
         slot = filled(rgb_slot(client))
         places.add(address_of(slot.data))
         assert client.stats().in_use == 1
@@ -128,7 +129,7 @@ def test_a_slot_is_sent_without_a_copy_and_used_again(client: Client) -> None:
         assert client.stats().in_use == 0
     stats = client.stats()
     assert len(places) == 1
-    assert (stats.frames_in_place, stats.shared_requests, stats.regions) == (10, 10, 1)
+    assert (stats.frames_in_place, stats.shared_requests, stats.regions) == (4, 4, 1)
 
 
 def test_a_slot_is_kept_while_its_data_is(client: Client) -> None:
@@ -233,10 +234,10 @@ def test_many_threads_in_a_small_ring(client: Client) -> None:
         return boxes(client.detect("red", slot)) == [list(BOX)]
 
     with ThreadPoolExecutor(8) as threads:
-        assert all(threads.map(ask, range(64)))
+        assert all(threads.map(ask, range(32)))
     stats = client.stats()
     assert stats.regions <= 3
-    assert stats.shared_requests + stats.socket_requests == 64
+    assert stats.shared_requests + stats.socket_requests == 32
 
 
 def test_room_is_made_for_other_sizes(client: Client) -> None:

@@ -112,8 +112,8 @@ def test_deadlines_and_cancelling(client: Client) -> None:
 
 def test_threads_share_it(client: Client) -> None:
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: boxes(client.detect("red", picture())), range(32)))
-    assert found == [[list(BOX)]] * 32
+        found = list(threads.map(lambda _: boxes(client.detect("red", picture())), range(16)))
+    assert found == [[list(BOX)]] * 16
 
 
 async def test_asyncio(client: Client, red: Path) -> None:
@@ -133,8 +133,8 @@ async def test_asyncio(client: Client, red: Path) -> None:
 def test_answers_are_bit_equal_to_those_over_grpc(server: Any, repository: Path) -> None:
     from sightline.scenes import Scene
 
-    images: list[Any] = [np.ascontiguousarray(Scene(seed=seed).frame(1.0)[0]) for seed in (5, 6)]
-    images += [encoded(image) for image in images]
+    image = np.ascontiguousarray(Scene(seed=5).frame(1.0)[0])
+    images: list[Any] = [image, encoded(image)]
     with (
         Client(f"inproc:{repository}") as inside,
         Client(server.grpc_address) as shared,
@@ -148,7 +148,7 @@ def test_answers_are_bit_equal_to_those_over_grpc(server: Any, repository: Path)
                 for name in ("boxes", "scores", "classes"):
                     np.testing.assert_array_equal(getattr(one, name), getattr(found, name))
         assert inside.labels("street_detect") == plain.labels("street_detect")
-        assert shared.stats().shared_results == 2
+        assert shared.stats().shared_results == 1
 
 
 def test_an_empty_or_absent_repository_is_said(tmp_path: Path) -> None:

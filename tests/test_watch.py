@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
-from sightline.clients.streams import EventFile, Recording, Watch, parse_sources
+from sightline.cli import main
+from sightline.clients.streams import EventFile, Recording, Source, Watch, parse_sources, reconnect
 from sightline.clients.streams.summary import Summary
 from sightline.errors import OutputError, ServerUnavailable
 from sightline.perf.cameras import gstreamer_missing
@@ -29,26 +32,21 @@ from tests.streams_parts import BrightObjectClient, RtspServer, make_clip, objec
 
 PASSWORD = "s3cret-Pa55"
 COMMAND = [sys.executable, "-m", "sightline.cli", "watch"]
+LIMITED = [
+    sys.executable,
+    "-c",
+    "import os, resource, sys; size = int(sys.argv[1]); "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)); os.execv(sys.argv[2], sys.argv[2:])",
+]
+"""Not a preexec_fn: that forks, and gRPC, which has run in this process, may abort in a fork."""
 
 
-def outputs(seconds: int, folder: Path) -> list[str]:
-    """Options of a command that ends by itself and leaves all outputs in the folder."""
-    return [
-        "--seconds",
-        str(seconds),
-        "--output",
-        str(folder / "out"),
-        "--events",
-        str(folder / "events.jsonl"),
-    ]
-
-
-def eventually(check: Callable[[], Any], seconds: float = 30.0) -> Any:
+def eventually(check: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The first true value of `check`; fails after a generous time."""
     deadline = time.monotonic() + seconds
     while not (value := check()):
         assert time.monotonic() < deadline, f"still {value!r} after {seconds:.0f} s"
-        time.sleep(0.05)
+        time.sleep(0.02)
     return value
 
 
@@ -60,13 +58,6 @@ def adds_up(summary: Summary) -> bool:
     )
 
 
-@pytest.fixture(scope="session")
-def gstreamer() -> None:
-    """Skips where the system's own RTSP server is not installed."""
-    if missing := gstreamer_missing():
-        pytest.skip(f"needs GStreamer's RTSP server: apt install {' '.join(missing)}")
-
-
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("clips") / "wall.mp4", seconds=6)
@@ -75,6 +66,33 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def clip(video: Path) -> Path:
     return rtsp_clip(video, video.with_suffix(".clip"))
+
+
+@pytest.fixture(scope="module")
+def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of 30 pictures."""
+    return make_clip(tmp_path_factory.mktemp("clips") / "short.mp4", seconds=2)
+
+
+@pytest.fixture(scope="module")
+def gstreamer(clip: Path) -> Iterator[RtspServer]:
+    """GStreamer's RTSP server with three cameras."""
+    _need_gstreamer()
+    with RtspServer(clip, count=3) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(clip: Path) -> Iterator[RtspServer]:
+    """The same, which asks for a password."""
+    _need_gstreamer()
+    with RtspServer(clip, user="viewer", password=PASSWORD) as running:
+        yield running
+
+
+def _need_gstreamer() -> None:
+    if missing := gstreamer_missing():
+        pytest.skip(f"needs GStreamer's RTSP server: apt install {' '.join(missing)}")
 
 
 @pytest.fixture
@@ -88,17 +106,15 @@ def camera_state(watch: Watch, index: int = 0) -> dict[str, Any]:
     return watch.state()["cameras"][index]  # type: ignore[no-any-return]
 
 
-@pytest.mark.usefixtures("gstreamer")
 def test_rtsp_cameras_are_answered_recorded_and_add_up(
-    clip: Path, client: BrightObjectClient, tmp_path: Path
+    gstreamer: RtspServer, client: BrightObjectClient, tmp_path: Path
 ) -> None:
-    with RtspServer(clip, count=2) as cameras:
-        sources = parse_sources([f"left={cameras.url(0)}", f"right={cameras.url(1)}"])
-        recording = Recording(tmp_path, ["left", "right"], size=(640, 360))
-        events = EventFile(tmp_path / "events.jsonl")
-        with Watch(sources, client, sinks=[recording, events]) as watch:
-            eventually(lambda: all(c["answered"] >= 40 for c in watch.state()["cameras"]))
-            summary = watch.stop()
+    sources = parse_sources([f"left={gstreamer.url(0)}", f"right={gstreamer.url(1)}"])
+    recording = Recording(tmp_path, ["left", "right"], size=(640, 360))
+    events = EventFile(tmp_path / "events.jsonl")
+    with Watch(sources, client, sinks=[recording, events]) as watch:
+        eventually(lambda: all(c["answered"] >= 20 for c in watch.state()["cameras"]))
+        summary = watch.stop()
     assert summary.ok
     assert adds_up(summary)
     assert watch.stop() is summary
@@ -108,9 +124,10 @@ def test_rtsp_cameras_are_answered_recorded_and_add_up(
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert len(lines) == len({line["id"] for line in lines}) == events.written == summary.answered
     assert {line["camera"] for line in lines} == {"left", "right"}
+    check_boxes([line for line in lines if line["camera"] == "left"])
     with av.open(str(recording.video)) as container:
         pictures = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
-    assert len(pictures) >= 5
+    assert pictures
     assert pictures[0].shape == (180, 640, 3)
     from PIL import Image
 
@@ -118,14 +135,8 @@ def test_rtsp_cameras_are_answered_recorded_and_add_up(
         assert sheet.width > sheet.height > 300
 
 
-@pytest.mark.usefixtures("gstreamer")
-def test_boxes_belong_to_their_frames(clip: Path, client: BrightObjectClient, tmp_path: Path) -> None:
+def check_boxes(lines: list[dict[str, Any]]) -> None:
     """pts and box of each event: the object is where it was drawn in that picture."""
-    with RtspServer(clip) as cameras:
-        events = EventFile(tmp_path / "events.jsonl")
-        with Watch(parse_sources([f"door={cameras.url()}"]), client, sinks=[events]) as watch:
-            eventually(lambda: camera_state(watch)["answered"] >= 40)
-    lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     lines.sort(key=lambda line: int(line["id"].rpartition(":")[2]))  # answers may come in another order
     corners = [object_corner(number, 640, 360) for number in range(90)]
     drawn = [
@@ -144,143 +155,107 @@ def _distance(corner: tuple[int, int], box: list[float]) -> float:
     return max(abs(corner[0] - box[0]), abs(corner[1] - box[1]))
 
 
-@pytest.mark.usefixtures("gstreamer")
-def test_a_camera_that_dies_comes_back_and_takes_nothing_with_it(
-    clip: Path, video: Path, client: BrightObjectClient
-) -> None:
-    with RtspServer(clip) as cameras:
-        sources = parse_sources([f"mortal={cameras.url()}", f"other={video}"], loop=True)
-        with Watch(sources, client) as watch:
-            eventually(lambda: camera_state(watch)["answered"] >= 10)
-            cameras.kill()
-            eventually(lambda: camera_state(watch)["state"] == "waiting", 10)
-            assert camera_state(watch)["reason"]
-            other = camera_state(watch, 1)["answered"]
-            eventually(lambda: camera_state(watch, 1)["answered"] >= other + 15)
-            cameras.start()
-            before = camera_state(watch)["answered"]
-            eventually(lambda: camera_state(watch)["answered"] >= before + 10)
-            summary = watch.stop()
-    assert summary.ok
-    assert adds_up(summary)
-    assert summary.cameras[0].connections == 2
-    assert summary.cameras[1].connections == 1
-
-
-@pytest.mark.usefixtures("gstreamer")
-def test_a_camera_that_freezes_is_noticed(clip: Path, client: BrightObjectClient) -> None:
-    with RtspServer(clip) as cameras, Watch(parse_sources([f"door={cameras.url()}"]), client) as watch:
-        eventually(lambda: camera_state(watch)["answered"] >= 10)
-        cameras.freeze(True)
-        eventually(lambda: camera_state(watch)["state"] == "waiting")
-        cameras.freeze(False)
-        before = camera_state(watch)["answered"]
-        eventually(lambda: camera_state(watch)["answered"] >= before + 10, 60)
-        assert watch.stop().ok
-
-
 @pytest.fixture
 def provoker(clip: Path) -> Iterator[AsyncioCameraServer]:
-    server = AsyncioCameraServer([read_clip(clip), read_clip(clip)])
+    server = AsyncioCameraServer([read_clip(clip)] * 5)
     server.start()
     yield server
     server.stop()
 
 
-def addresses(server: AsyncioCameraServer) -> list[str]:
-    return [f"{name}=rtsp://127.0.0.1:{server.port}/camera/{n}" for n, name in enumerate(["sick", "well"])]
+def addresses(server: AsyncioCameraServer, *names: str) -> list[str]:
+    return [f"{name}=rtsp://127.0.0.1:{server.port}/camera/{n}" for n, name in enumerate(names)]
 
 
-@pytest.mark.parametrize("fault", ["frozen", "garbage", "cut", "refused"])
+@pytest.mark.parametrize("fault", ["garbage", "refused"])
 def test_faults_of_a_running_camera(
     provoker: AsyncioCameraServer, client: BrightObjectClient, fault: str
 ) -> None:
-    """Noticed soon, healed by itself; the other camera sees nothing of it."""
-    with Watch(parse_sources(addresses(provoker)), client) as watch:
-        eventually(lambda: all(c["answered"] >= 10 for c in watch.state()["cameras"]))
+    """Noticed, healed by itself; the other camera sees nothing of it. Frozen and killed ones: test_faults_cameras.py."""
+    with Watch(parse_sources(addresses(provoker, "sick", "well")), client) as watch:
+        eventually(lambda: all(c["answered"] >= 3 for c in watch.state()["cameras"]))
         faults = provoker.faults(0)
-        faults.frozen, faults.garbage = fault == "frozen", float(fault == "garbage")
+        faults.garbage = float(fault == "garbage")
         provoker.refuse(fault == "refused")
-        if fault in ("cut", "refused"):
+        if fault == "refused":
             provoker.kill_connections(0)
         eventually(
-            lambda: camera_state(watch)["connections"] > 1 or camera_state(watch)["state"] == "waiting",
-            30 if fault == "garbage" else 10,  # now and then a random byte string is a picture
+            lambda: camera_state(watch)["connections"] > 1 or camera_state(watch)["state"] == "waiting"
         )
         well = camera_state(watch, 1)["answered"]
-        eventually(lambda: camera_state(watch, 1)["answered"] >= well + 15)
-        faults.frozen, faults.garbage = False, 0.0
+        eventually(lambda: camera_state(watch, 1)["answered"] >= well + 5)
+        faults.garbage = 0.0
         provoker.refuse(False)
         answered = camera_state(watch)["answered"]
-        eventually(lambda: camera_state(watch)["answered"] >= answered + 10)
+        eventually(lambda: camera_state(watch)["answered"] >= answered + 3)
         summary = watch.stop()
     assert adds_up(summary)
     assert summary.cameras[1].connections == 1
 
 
-@pytest.mark.parametrize(("status", "stalled"), [(503, False), (404, False), (401, False), (None, True)])
 def test_faults_of_the_first_dialogue(
-    provoker: AsyncioCameraServer, client: BrightObjectClient, status: int | None, stalled: bool
+    provoker: AsyncioCameraServer, client: BrightObjectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    provoker.faults(0).status, provoker.faults(0).stall_describe = status, stalled
-    with Watch(parse_sources(addresses(provoker)), client) as watch:
-        assert eventually(lambda: camera_state(watch)["reason"])
-        eventually(lambda: camera_state(watch, 1)["answered"] >= 15)
-        provoker.faults(0).status, provoker.faults(0).stall_describe = None, False
-        eventually(lambda: camera_state(watch)["answered"] >= 10)
+    """Each is told and healed; the last camera has none."""
+    monkeypatch.setattr(reconnect, "Backoff", functools.partial(reconnect.Backoff, auth_first_seconds=0.2))
+    for number, status in enumerate((503, 404, 401)):
+        provoker.faults(number).status = status
+    provoker.faults(3).stall_describe = True
+    with Watch(parse_sources(addresses(provoker, "busy", "none", "shut", "mute", "well")), client) as watch:
+        eventually(lambda: all(camera_state(watch, number)["reason"] for number in range(4)))
+        eventually(lambda: camera_state(watch, 4)["answered"] >= 5)
+        for number in range(4):
+            provoker.faults(number).status, provoker.faults(number).stall_describe = None, False
+        eventually(lambda: all(c["answered"] >= 3 for c in watch.state()["cameras"]))
         assert watch.stop().ok
 
 
 def test_udp_with_loss_goes_on(provoker: AsyncioCameraServer, client: BrightObjectClient) -> None:
     provoker.faults(0).loss = 0.02
-    with Watch(parse_sources(addresses(provoker)), client, transport="udp") as watch:
-        eventually(lambda: all(c["answered"] >= 30 for c in watch.state()["cameras"]))
+    with Watch(parse_sources(addresses(provoker, "lossy", "well")), client, transport="udp") as watch:
+        eventually(lambda: all(c["answered"] >= 10 for c in watch.state()["cameras"]))
         assert watch.stop().ok
 
 
-@pytest.mark.parametrize(
-    ("login", "path", "reason"),
-    [("viewer:wrong-Pa55@", "camera/0", "password"), (f"viewer:{PASSWORD}@", "nothing", "path")],
-)
-@pytest.mark.usefixtures("gstreamer")
 def test_wrong_password_and_wrong_path_are_told_apart(
-    clip: Path, client: BrightObjectClient, login: str, path: str, reason: str
+    guarded: RtspServer, client: BrightObjectClient
 ) -> None:
-    with RtspServer(clip, user="viewer", password=PASSWORD) as cameras:
-        url = f"rtsp://{login}127.0.0.1:{cameras.port}/{path}"
-        good = cameras.url(0, f"viewer:{PASSWORD}@")
-        with Watch(parse_sources([f"wrong={url}", f"right={good}"]), client) as watch:
-            told = eventually(lambda: camera_state(watch)["error"])
-            eventually(lambda: camera_state(watch, 1)["answered"] > 0)
-            summary = watch.stop()
-    assert reason in told
+    address = f"127.0.0.1:{guarded.port}"
+    urls = {
+        "wrong": f"rtsp://viewer:wrong-Pa55@{address}/camera/0",
+        "odd": f"rtsp://viewer:{PASSWORD}@{address}/nothing",
+        "right": guarded.url(0, f"viewer:{PASSWORD}@"),
+    }
+    with Watch(parse_sources([f"{name}={url}" for name, url in urls.items()]), client) as watch:
+        wrong = eventually(lambda: camera_state(watch, 0)["error"])
+        odd = eventually(lambda: camera_state(watch, 1)["error"])
+        eventually(lambda: camera_state(watch, 2)["answered"] > 0)
+        summary = watch.stop()
+    assert "password" in wrong
+    assert "path" in odd
     assert not summary.ok
     assert adds_up(summary)
-    everything = told + json.dumps(summary.to_dict()) + json.dumps(watch.state()) + repr(watch.sources)
+    everything = wrong + odd + json.dumps(summary.to_dict()) + json.dumps(watch.state()) + repr(watch.sources)
     assert "Pa55" not in everything
 
 
-@pytest.mark.usefixtures("gstreamer")
-def test_the_command_never_prints_a_password(clip: Path, tmp_path: Path, free_port: int) -> None:
-    with RtspServer(clip, user="viewer", password=PASSWORD) as cameras:
-        file = tmp_path / "cameras.yaml"
-        file.write_text(
-            f"wrong: rtsp://viewer:wrong-Pa55@127.0.0.1:{cameras.port}/camera/0\n"
-            f"odd: rtsp://viewer:${{CAMERA_PASSWORD}}@127.0.0.1:{cameras.port}/nothing?password=Pa55\n"
-            "gone: rtsp://a:b/Pa55@127.0.0.1:1/x\n"
-        )
-        done = subprocess.run(
-            [*COMMAND, "--sources", str(file), "--server", f"127.0.0.1:{free_port}", *outputs(3, tmp_path)],
-            env={**os.environ, "CAMERA_PASSWORD": PASSWORD},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+def test_the_command_never_prints_a_password(guarded: RtspServer, tmp_path: Path, free_port: int) -> None:
+    file = tmp_path / "cameras.yaml"
+    file.write_text(
+        f"wrong: rtsp://viewer:wrong-Pa55@127.0.0.1:{guarded.port}/camera/0\n"
+        f"odd: rtsp://viewer:${{CAMERA_PASSWORD}}@127.0.0.1:{guarded.port}/nothing?password=Pa55\n"
+        "gone: rtsp://a:b/Pa55@127.0.0.1:1/x\n"
+    )
+    outputs = ["--page", "0", "--output", str(tmp_path / "out"), "--events", str(tmp_path / "events.jsonl")]
+    command = [*COMMAND, "--sources", str(file), "--server", f"127.0.0.1:{free_port}", *outputs]
+    with Commanded(command, {"CAMERA_PASSWORD": PASSWORD}) as running:
+        eventually(lambda: all(camera["error"] for camera in running.state()["cameras"]))
+        status, output, errors = running.stop()
+    assert status == 1
+    assert "Traceback" not in errors
     written = (tmp_path / "out" / "summary.json").read_text()
-    assert "Pa55" not in done.stdout + done.stderr + written
-    assert "refuses the user name or password" in done.stdout
+    assert "Pa55" not in output + errors + written
+    assert "refuses the user name or password" in output
 
 
 def test_without_a_server_frames_are_dropped_by_reason(video: Path, free_port: int) -> None:
@@ -288,7 +263,7 @@ def test_without_a_server_frames_are_dropped_by_reason(video: Path, free_port: i
 
     sources = parse_sources([f"door={video}"], loop=True)
     with Client(f"127.0.0.1:{free_port}", timeout_seconds=2) as client, Watch(sources, client) as watch:
-        eventually(lambda: camera_state(watch)["dropped"].get("server_unavailable", 0) >= 20)
+        eventually(lambda: camera_state(watch)["dropped"].get("server_unavailable", 0) >= 10)
         assert watch.state()["server"] == "down"
         summary = watch.stop()
     assert not summary.ok
@@ -305,20 +280,20 @@ def test_a_server_that_goes_and_comes_is_used_again_at_once(video: Path) -> None
 
     client = BrightObjectClient(before)
     with Watch(parse_sources([f"door={video}"], loop=True), client) as watch:
-        eventually(lambda: camera_state(watch)["answered"] >= 10)
+        eventually(lambda: camera_state(watch)["answered"] >= 3)
         up = False
-        eventually(lambda: camera_state(watch)["dropped"].get("server_unavailable", 0) >= 10)
+        eventually(lambda: camera_state(watch)["dropped"].get("server_unavailable", 0) >= 5)
         answered = camera_state(watch)["answered"]
         up = True
-        eventually(lambda: camera_state(watch)["answered"] >= answered + 10, 10)
+        eventually(lambda: camera_state(watch)["answered"] >= answered + 3)
         assert adds_up(watch.stop())
     client.close()
 
 
 def test_a_slow_server_gets_the_newest_frames(video: Path) -> None:
-    client = BrightObjectClient(lambda: time.sleep(0.3))
+    client = BrightObjectClient(lambda: time.sleep(0.2))
     with Watch(parse_sources([f"door={video}"], loop=True), client) as watch:
-        eventually(lambda: camera_state(watch)["answered"] >= 8)
+        eventually(lambda: camera_state(watch)["answered"] >= 4)
         summary = watch.stop()
     client.close()
     assert adds_up(summary)
@@ -327,8 +302,8 @@ def test_a_slow_server_gets_the_newest_frames(video: Path) -> None:
 
 
 def test_every_nth_frame(video: Path, client: BrightObjectClient) -> None:
-    with Watch(parse_sources([f"door={video}"]), client, every=5) as watch:
-        watch.wait(30)
+    with Watch([Source("door", str(video), paced=False)], client, every=5) as watch:
+        watch.wait(120)
         summary = watch.stop()
     assert adds_up(summary)
     assert summary.received == 90
@@ -341,7 +316,7 @@ def test_a_full_disk_is_told_once_and_the_streams_go_on(video: Path, client: Bri
     with Watch(
         parse_sources([f"door={video}"], loop=True), client, sinks=sinks, notice=notices.append
     ) as watch:
-        eventually(lambda: camera_state(watch)["answered"] >= 20)
+        eventually(lambda: camera_state(watch)["answered"] >= 10)
         summary = watch.stop()
     assert len(notices) == 1
     assert "space" in notices[0]
@@ -374,25 +349,33 @@ def test_without_pyav_the_command_says_what_to_install(video: Path) -> None:
         "import sys; sys.modules['av'] = None; from sightline.cli import main; "
         f"sys.argv = ['sightline', 'watch', {str(video)!r}]; main()"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert "pip install 'sightline[watch]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_wrong_events_leave_the_old_video(video: Path, tmp_path: Path, free_port: int) -> None:
+def refused_command(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the command in this process; it ends with status 1."""
+    monkeypatch.setattr(sys, "argv", ["sightline", "watch", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+
+
+def test_wrong_events_leave_the_old_video(
+    video: Path,
+    tmp_path: Path,
+    free_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "out").mkdir()
     old = tmp_path / "out" / "watch.mp4"
     old.write_bytes(b"the run before")
     options = ["--output", str(tmp_path / "out"), "--events", str(old / "events.jsonl"), "--seconds", "1"]
-    done = subprocess.run(
-        [*COMMAND, str(video), "--server", f"127.0.0.1:{free_port}", *options],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert "events cannot be written" in done.stderr
+    refused_command([str(video), "--server", f"127.0.0.1:{free_port}", *options], monkeypatch)
+    assert "events cannot be written" in capsys.readouterr().err
     assert old.read_bytes() == b"the run before"
 
 
@@ -420,88 +403,107 @@ def test_files_are_files_whatever_their_name(
     made = make_clip(tmp_path / f"made{Path(name).suffix}", seconds=1)
     made.rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    with Watch(parse_sources([f"door={name}"]), client) as watch:
-        watch.wait(30)
+    (source,) = parse_sources([f"door={name}"])
+    with Watch([replace(source, paced=False)], client) as watch:
+        watch.wait(120)
         assert watch.stop().received >= 14
 
 
-@pytest.mark.usefixtures("gstreamer")
-def test_stopping_ends_all_threads(clip: Path, client: BrightObjectClient, free_port: int) -> None:
+def test_stopping_ends_all_threads(gstreamer: RtspServer, client: BrightObjectClient, free_port: int) -> None:
     import threading
 
     before = threading.active_count()
-    with RtspServer(clip, count=3) as cameras:
-        urls = [cameras.url(n) for n in range(3)] + [f"rtsp://127.0.0.1:{free_port}/x"]
-        for _ in range(3):
-            with Watch(parse_sources(urls), client) as watch:
-                eventually(lambda: watch.state()["cameras"][0]["answered"] > 0)
+    urls = [gstreamer.url(n) for n in range(3)] + [f"rtsp://127.0.0.1:{free_port}/x"]
+    for _ in range(2):
+        with Watch(parse_sources(urls), client) as watch:
+            eventually(lambda: watch.state()["cameras"][0]["answered"] > 0)
     assert threading.active_count() <= before + 2, "the client's own two threads may stay"
+
+
+class Commanded:
+    """`sightline watch` with a page as a process of its own."""
+
+    def __init__(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        self._process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._shown = ""
+
+    def __enter__(self) -> Commanded:
+        assert self._process.stdout is not None
+        for line in iter(self._process.stdout.readline, ""):
+            self._shown += line
+            if line.startswith("page: "):
+                self._url = line.removeprefix("page: ").strip()
+                return self
+        raise AssertionError(self._shown + self._process.communicate()[1])
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def state(self) -> dict[str, Any]:
+        """What its page tells."""
+        with urllib.request.urlopen(f"{self._url}api/state", timeout=60) as answer:
+            return json.load(answer)  # type: ignore[no-any-return]
+
+    def stop(self) -> tuple[int, str, str]:
+        """SIGTERM; its status, output and errors."""
+        self._process.send_signal(signal.SIGTERM)
+        output, errors = self._process.communicate(timeout=120)
+        return self._process.returncode, self._shown + output, errors
 
 
 # With the real server
 
 
 def test_the_command_with_real_cameras_and_server(server: Any, cameras: Any, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, *cameras.urls, "--server", server.grpc_address, "--page", "0", *outputs(8, tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Until a SIGTERM, which is a clean end."""
+    outputs = ["--output", str(tmp_path / "out"), "--events", str(tmp_path / "events.jsonl")]
+    command = [*COMMAND, *cameras.urls, "--server", server.grpc_address, "--page", "0", *outputs]
+    with Commanded(command) as running:
+        eventually(lambda: all(camera["answered"] > 25 for camera in running.state()["cameras"]))
+        status, output, errors = running.stop()
+    assert status == 0, output + errors
+    assert "Summary" in output
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["ok"]
     assert summary["received"] == summary["answered"] + sum(summary["dropped"].values())
-    assert all(camera["answered"] > 10 for camera in summary["cameras"])
+    assert all(camera["answered"] > 25 for camera in summary["cameras"])
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert events
     labels = {d["label"] for event in events for d in event["detections"]}
     assert labels & {"car", "pedestrian", "truck", "bus"}
-    assert "page: http://127.0.0.1:" in done.stdout
     with av.open(str(tmp_path / "out" / "watch.mp4")) as container:
-        assert sum(1 for _ in container.decode(video=0)) > 10
+        assert any(True for _ in container.decode(video=0))
     assert (tmp_path / "out" / "contact-sheet.png").stat().st_size > 10_000
 
 
-def test_sigterm_is_a_clean_end(server: Any, cameras: Any) -> None:
-    with subprocess.Popen(
-        [*COMMAND, cameras.urls[0], "--server", server.grpc_address], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert any("server up" in line for line in iter(process.stdout.readline, "")), "no frame was answered"
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, output
-    assert "Summary" in output
-
-
-def test_an_unknown_model_is_an_error_at_once(server: Any, video: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, str(video), "--server", server.grpc_address, "--model", "no_such_model"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert "no_such_model" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_an_unknown_model_is_an_error_at_once(
+    server: Any, video: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused_command([str(video), "--server", server.grpc_address, "--model", "no_such_model"], monkeypatch)
+    assert "no_such_model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("limit_bytes", [200, 20_000])
 def test_a_disk_that_is_full_fails_the_run_but_not_the_streams(
-    server: Any, video: Path, tmp_path: Path, limit_bytes: int
+    server: Any, short_video: Path, tmp_path: Path, limit_bytes: int
 ) -> None:
     """No file may grow past the limit: 20,000 bytes hold summary.json, not the video; 200 hold nothing."""
+    outputs = ["--output", str(tmp_path / "out")]
     done = subprocess.run(
-        [*COMMAND, str(video), "--server", server.grpc_address, "--output", str(tmp_path / "out")],
+        [*LIMITED, str(limit_bytes), *COMMAND, str(short_video), "--server", server.grpc_address, *outputs],
         env={
             **os.environ,
             "SIGHTLINE_RUNTIME_DIR": str(tmp_path),
         },  # no token: shared memory has the limit too
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     everything = done.stdout + done.stderr
     assert done.returncode == 1, everything
@@ -515,38 +517,6 @@ def test_a_disk_that_is_full_fails_the_run_but_not_the_streams(
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert not summary["ok"]
     assert summary["adds_up"]
-    assert summary["received"] == 90
+    assert summary["received"] == 30
     assert summary["output_errors"]["Recording"] >= 1
-    assert summary["answered"] > 20
-
-
-@pytest.fixture
-def mortal_server(repository: Path, tmp_path: Path) -> Iterator[Any]:
-    """A server of one test, on its own repository: it may be killed."""
-    from sightline.deploy import LocalServer
-
-    own = shutil.copytree(repository, tmp_path / "repository")
-    with LocalServer(own, log_dir=tmp_path / "log") as running:
-        yield running
-
-
-def test_streams_go_on_after_the_server_was_killed(mortal_server: Any, cameras: Any) -> None:
-    from sightline.clients import Client
-
-    server = mortal_server
-
-    def states() -> list[dict[str, Any]]:
-        return watch.state()["cameras"]  # type: ignore[no-any-return]
-
-    sources = parse_sources(cameras.urls)
-    with Client(server.grpc_address, timeout_seconds=4) as client, Watch(sources, client) as watch:
-        eventually(lambda: all(c["answered"] >= 15 for c in states()))
-        killed = server.pid
-        os.kill(killed, signal.SIGKILL)
-        eventually(lambda: sum(c["dropped"].get("server_unavailable", 0) for c in states()))
-        eventually(lambda: server.pid not in (None, killed) and server.state == "ready", 90)
-        before = [c["answered"] for c in states()]
-        eventually(lambda: all(c["answered"] > b for c, b in zip(states(), before, strict=True)), 5)
-        summary = watch.stop()
-    assert summary.ok
-    assert adds_up(summary)
+    assert summary["answered"] > 0

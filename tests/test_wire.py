@@ -7,6 +7,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from sightline.builders import card_from_onnx, repository_from_card
 from sightline.frame import ColourSpace, Frame, PixelFormat, frame_bytes
+from tests.cases import about
 from tests.onnx_models import PLANTED_SCORE, bright_rectangle, planted
 
 CLASS_ID = 3
@@ -48,6 +50,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[triton.Inferenc
         connection = triton.InferenceServerClient(running.grpc_address)
         yield connection
         connection.close()
+        running.kill()  # draining is tested elsewhere
 
 
 def ask(client: triton.InferenceServerClient, model: str, **tensors: NDArray[Any]) -> Answer:
@@ -154,16 +157,14 @@ def test_boxes_are_in_the_upright_picture(client: triton.InferenceServerClient) 
 
 
 @pytest.mark.parametrize("pixel_format", list(PixelFormat))
-@pytest.mark.parametrize("size", [(1280, 720), (641, 361), (101, 333)])
-@pytest.mark.parametrize("padding", [0, 77])
-def test_raw_frames_of_every_format(
-    client: triton.InferenceServerClient, pixel_format: PixelFormat, size: tuple[int, int], padding: int
-) -> None:
-    box = (size[0] // 4, size[1] // 3, size[0] // 2, size[1] - size[1] // 4)
-    frame = grey_frame(*size, box, pixel_format)
-    data = np.concatenate([frame.data, np.zeros(padding, np.uint8)])
-    answer = ask(client, "planted_frames", FRAME=data[None], FRAME_INFO=frame.info[None])
-    assert_found(answer, 0, box, *size)
+def test_raw_frames_of_every_format(client: triton.InferenceServerClient, pixel_format: PixelFormat) -> None:
+    for padding, size in product([0, 77], [(1280, 720), (641, 361), (101, 333)]):
+        with about(size, padding):
+            box = (size[0] // 4, size[1] // 3, size[0] // 2, size[1] - size[1] // 4)
+            frame = grey_frame(*size, box, pixel_format)
+            data = np.concatenate([frame.data, np.zeros(padding, np.uint8)])
+            answer = ask(client, "planted_frames", FRAME=data[None], FRAME_INFO=frame.info[None])
+            assert_found(answer, 0, box, *size)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (2, 3)])

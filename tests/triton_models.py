@@ -44,20 +44,20 @@ _FRAME_INFO = '{ name: "FRAME_INFO" data_type: TYPE_INT32 dims: [4] }'
 _FRAME = f'{{ name: "FRAME" data_type: TYPE_UINT8 dims: [-1] }}, {_FRAME_INFO}'
 
 
-def write_repository(folder: Path, *, model: str = MODEL) -> Path:
+def write_repository(folder: Path, *, model: str = MODEL, instances: int = 1) -> Path:
     """Ensembles `tiny` and `tiny_frames`, each over a Python model of this source; returns the folder."""
     for ensemble, inputs in (("tiny", _ENCODED), ("tiny_frames", _FRAME)):
-        _write_model(folder / f"{ensemble}_network", inputs, model)
+        _write_model(folder / f"{ensemble}_network", inputs, model, instances)
         _write_ensemble(folder / ensemble, inputs)
     return folder
 
 
-def _write_model(folder: Path, inputs: str, source: str) -> None:
+def _write_model(folder: Path, inputs: str, source: str, instances: int) -> None:
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.py").write_text(source, encoding="utf-8")
     (folder / "config.pbtxt").write_text(
         f'name: "{folder.name}"\nbackend: "python"\nmax_batch_size: 4\ninput [ {inputs} ]\n{_OUTPUTS}'
-        "instance_group [ { kind: KIND_CPU count: 2 } ]\n"
+        f"instance_group [ {{ kind: KIND_CPU count: {instances} }} ]\n"
         "dynamic_batching { default_queue_policy { max_queue_size: 2 } }\n",
         encoding="utf-8",
     )

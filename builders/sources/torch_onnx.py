@@ -168,18 +168,32 @@ def _by_torch_export(module: Any, inputs: Any, count: int, open_batch: bool) -> 
     except ImportError as error:
         raise MissingDependencyError("torch.export needs: pip install 'sightline[torch]'") from error
     shapes = ({0: torch.export.Dim("N", min=1, max=_MAX_BATCH)},) if open_batch else None
-    program = torch.onnx.export(
-        module,
-        (inputs,),
-        dynamo=True,
-        opset_version=OPSET,
-        dynamic_shapes=shapes,
-        input_names=["TENSOR"],
-        output_names=[output_name(number) for number in range(count)],
-        external_data=False,
-        verbose=False,
-    )
+    with _not_in_place(module):
+        program = torch.onnx.export(
+            module,
+            (inputs,),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=shapes,
+            input_names=["TENSOR"],
+            output_names=[output_name(number) for number in range(count)],
+            external_data=False,
+            verbose=False,
+        )
     return bytes(program.model_proto.SerializeToString())
+
+
+@contextlib.contextmanager
+def _not_in_place(module: Any) -> Iterator[None]:
+    """Activations give new tensors meanwhile: torch.export works some changed ones (Hardswish's) out very slowly."""
+    changed = [part for part in module.modules() if getattr(part, "inplace", None) is True]
+    for part in changed:
+        part.inplace = False
+    try:
+        yield
+    finally:
+        for part in changed:
+            part.inplace = True
 
 
 def _by_torchscript(module: Any, inputs: Any, count: int, open_batch: bool) -> bytes:

@@ -12,6 +12,7 @@ from enum import Enum
 from importlib.metadata import PackageNotFoundError, requires, version
 
 COMMAND_SECONDS = 8.0
+_LOAD_SECONDS = 60.0  # a busy machine that reads its disk for the first time
 _DISTRIBUTION = "sightline"
 
 
@@ -73,7 +74,7 @@ def imported(name: str, statement: str, *, purpose: str = "") -> Callable[[], Fo
         missing = package(name, purpose=purpose)() if name else Found(True, "")
         if not missing.is_there:
             return missing
-        status, text = command_output([sys.executable, "-c", statement])
+        status, text = command_output([sys.executable, "-c", statement], timeout_seconds=_LOAD_SECONDS)
         if status != 0:
             return Found(False, f"does not load: {last_line(text)}", install_command(name or _DISTRIBUTION))
         return Found(True, last_line(text))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sightline.deploy.doctor.check import Check, Found, Result, Status
 from sightline.redact import redact
 
-CHECK_SECONDS = 20.0
+CHECK_SECONDS = 90.0
 _AT_ONCE = 4
 
 

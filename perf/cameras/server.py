@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -33,15 +34,7 @@ def gstreamer_missing() -> list[str]:
     if not os.access(SYSTEM_PYTHON, os.X_OK):
         return ["python3"]
     try:
-        check = subprocess.run(
-            [SYSTEM_PYTHON, str(_SCRIPT), "--check"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_START_SECONDS,
-            env=_system_environment(),
-        )
-        return list(json.loads(check.stdout)["missing"])
+        return list(_missing_packages())
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired):
         return [
             "python3-gi",
@@ -49,6 +42,19 @@ def gstreamer_missing() -> list[str]:
             "gstreamer1.0-plugins-base",
             "gstreamer1.0-plugins-good",
         ]
+
+
+@functools.cache  # half a second; not where it fails
+def _missing_packages() -> tuple[str, ...]:
+    check = subprocess.run(
+        [SYSTEM_PYTHON, str(_SCRIPT), "--check"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_START_SECONDS,
+        env=_system_environment(),
+    )
+    return tuple(json.loads(check.stdout)["missing"])
 
 
 def _system_environment() -> dict[str, str]:

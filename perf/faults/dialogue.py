@@ -38,7 +38,7 @@ class _Kept(logging.Handler):
 
 def wrong_passwords(full: bool) -> Figure:
     """The camera refuses the login; attempts must be few, and the password must stand nowhere."""
-    began, seconds = time.monotonic(), 60.0 if full else 12.0
+    began, seconds = time.monotonic(), 60.0 if full else 8.0
     with ExitStack() as opened:
         clip = read_clip(small_clips()[0])
         server = AsyncioCameraServer([clip, clip], user="viewer", password="right")

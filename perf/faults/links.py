@@ -82,7 +82,7 @@ class Links:
 
 def killed_servers(full: bool) -> Figure:
     """RTSP servers are killed with SIGKILL and come back on the same port."""
-    began, (count, rounds) = time.monotonic(), ((10, 10) if full else (5, 2))
+    began, (count, rounds) = time.monotonic(), ((10, 10) if full else (3, 1))
     waits = random.Random(5)
     with ExitStack() as opened:
         clip = small_clips()[0]
@@ -106,7 +106,7 @@ def killed_servers(full: bool) -> Figure:
 
 def stopped_servers(full: bool) -> Figure:
     """The server's process is stopped (SIGSTOP): connections stay open and nothing comes any more."""
-    began, (count, rounds) = time.monotonic(), ((5, 4) if full else (3, 1))
+    began, (count, rounds) = time.monotonic(), ((5, 4) if full else (2, 1))
     with ExitStack() as opened:
         clip = small_clips()[0]
         servers = [opened.enter_context(CameraProcess([clip])) for _ in range(count)]
@@ -125,7 +125,7 @@ def stopped_servers(full: bool) -> Figure:
 
 def frozen_streams(full: bool) -> Figure:
     """The RTSP dialogue goes on, RTCP reports too, but no picture comes."""
-    began, (count, rounds) = time.monotonic(), ((6, 4) if full else (3, 1))
+    began, (count, rounds) = time.monotonic(), ((6, 4) if full else (2, 1))
     with ExitStack() as opened:
         clip = read_clip(small_clips()[0])
         server = AsyncioCameraServer([clip] * count)
@@ -151,7 +151,7 @@ def frozen_streams(full: bool) -> Figure:
 
 def black_holes(full: bool) -> Figure:
     """An address that accepts connections and never answers, until a camera is there."""
-    began, count = time.monotonic(), 10 if full else 3
+    began, count = time.monotonic(), 10 if full else 2
     with ExitStack() as opened:
         clip = small_clips()[0]
         holes = [opened.enter_context(BlackHole()) for _ in range(count)]

@@ -23,7 +23,7 @@ SEED = 11
 
 def lossy_network(full: bool) -> Figure:
     """Cameras over UDP, each with another loss, and one without any."""
-    began, seconds = time.monotonic(), 30.0 if full else 5.0
+    began, seconds = time.monotonic(), 30.0 if full else 3.0
     with ExitStack() as opened:
         clip = read_clip(small_clips()[0])
         server = AsyncioCameraServer([clip] * (len(CASES) + 1), seed=SEED)

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from sightline.clients._shm import PREFIX
 from sightline.clients.events.event import Event, utc_text
 from sightline.clients.events.outbox import Outbox
 from sightline.clients.events.publisher import Publisher
@@ -67,7 +68,7 @@ def event_of(result: StreamResult) -> Event:
 
 def killed_tritonserver(full: bool, repository: Path | None = None) -> Figure:
     """kill -9 of the server while cameras are watched, again and again. repository: one with MODEL; None: it is built."""
-    began, kills = time.monotonic(), 20 if full else 3
+    began, kills = time.monotonic(), 20 if full else 2
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sightline-faults-")))
         before = _regions()
@@ -179,11 +180,20 @@ def _ids(events: Path) -> list[str]:
 
 
 def _regions() -> set[str]:
-    return set(os.listdir(_SHARED_MEMORY)) if _SHARED_MEMORY.is_dir() else set()
+    """Names in /dev/shm that this process and its servers have made."""
+    from sightline.deploy.local.run_id import run_id_of_region
+
+    names = os.listdir(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else []
+    own = os.getpid()
+    return {
+        name
+        for name in names
+        if name.startswith(f"{PREFIX}{own}-") or ((run := run_id_of_region(name)) and run.pid == own)
+    }
 
 
 def _in_use() -> set[str]:
-    """Names in /dev/shm that a living process maps: other programs of this machine come and go meanwhile."""
+    """Names in /dev/shm that a living process maps."""
     names: set[str] = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         try:

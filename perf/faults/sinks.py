@@ -49,7 +49,7 @@ def made_event(number: int, **more: Any) -> Event:
 
 def brokers_away(full: bool) -> Figure:
     """Redis, MQTT and Kafka are killed or stopped while events come, and come back."""
-    began, away = time.monotonic(), 180.0 if full else 4.0
+    began, away = time.monotonic(), 180.0 if full else 2.0
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sightline-faults-")))
         brokers = [
@@ -158,7 +158,7 @@ def full_disk(full: bool) -> Figure:
 
 def slow_webhook(full: bool) -> Figure:
     """A receiver that takes and gives one byte a second; other sinks must not wait for it."""
-    began, seconds = time.monotonic(), 60.0 if full else 5.0
+    began, seconds = time.monotonic(), 60.0 if full else 3.0
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="sightline-faults-")))
         port = opened.enter_context(_trickling_receiver())

@@ -93,7 +93,8 @@ def slow_viewers(full: bool) -> Figure:
     """The engine and the quick viewer must not notice them."""
     from sightline.clients.page import PageServer
 
-    began, seconds = time.monotonic(), 120.0 if full else 6.0
+    began, seconds = time.monotonic(), 120.0 if full else 3.0
+    alone_seconds = min(3.0, seconds / 2)
     with ExitStack() as opened:
         cameras = opened.enter_context(CameraProcess([small_clips()[0]] * CAMERAS))
         page = PageServer(0)
@@ -105,20 +106,18 @@ def slow_viewers(full: bool) -> Figure:
         quick = QuickViewer(page.port)
         opened.callback(quick.close)
         time.sleep(1.0)
-        before, alone = footprint(), quick.pictures
-        time.sleep(3.0)
-        alone = quick.pictures - alone
+        before, pictures = footprint(), quick.pictures
+        time.sleep(alone_seconds)
+        alone = (quick.pictures - pictures) / alone_seconds
         viewers = [SlowViewer(page.port, "/ws", websocket=True) for _ in range(SLOW_WEBSOCKETS)]
-        viewers += [
-            SlowViewer(page.port, f"/api/mjpeg/{names[0]}", websocket=False) for _ in range(SLOW_MJPEG)
-        ]
+        viewers += [SlowViewer(page.port, f"/mjpeg/{names[0]}", websocket=False) for _ in range(SLOW_MJPEG)]
         for viewer in viewers:
             opened.callback(viewer.close)
         at, pictures = time.monotonic(), quick.pictures
         answered = sum(scene.camera(name)["answered"] for name in names)
         time.sleep(seconds)
         passed = time.monotonic() - at
-        share = (quick.pictures - pictures) / passed / max(alone / 3.0, 1e-9)
+        share = (quick.pictures - pictures) / passed / max(alone, 1e-9)
         answered = sum(scene.camera(name)["answered"] for name in names) - answered
         after = footprint()
         lost = sum(scene.record.lost(name) for name in names)

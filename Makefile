@@ -37,7 +37,7 @@ types: .venv/.test
 	MYPYPATH=build/typing $(BIN)/mypy --cache-dir build/mypy -p sightline
 
 pytest: .venv/.test
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(ARGS)
 
 train: .venv/.demo
 	$(BIN)/pip install --quiet --editable '.[train]'

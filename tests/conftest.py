@@ -14,6 +14,13 @@ from typing import Any
 import pytest
 
 _SHOWN_CHARACTERS = 3000
+LONG_FILES = (
+    "test_families", "test_sources_torch", "test_build_attacks", "test_readme", "test_demo", "test_native", "test_fuzz",
+    "test_page_wall", "test_package", "test_train_tasks", "test_tensorrt_first_start", "test_deepstream",
+    "test_sources_keras", "test_faults_outputs", "test_watch", "test_perf", "test_dali_graphs", "test_train",
+    "test_train_shipped", "test_dali_server", "test_engine_life", "test_pipe_bulk", "test_faults_cameras",
+)  # fmt: skip
+"""Begun first, the longest before the others, so that at the end no worker is left alone with one of them."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,6 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """The process that shows the results, not a worker."""
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_FailuresAtOnce(config))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In each process the same order; --no-loadscope-reorder keeps it."""
+    rank = {name: position for position, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session", autouse=True)

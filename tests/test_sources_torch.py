@@ -20,6 +20,7 @@ from tests.needs import needs
 
 needs("torch", "torchvision", "timm", "transformers", "ultralytics", "onnxscript", "openvino")
 
+pytestmark = pytest.mark.no_cover  # torch.export is Python: traced, it takes twice as long
 CLASSES = 4
 SIDE = 64
 NORMAL = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}

@@ -104,15 +104,16 @@ def _lists(network: Network, batched: bool) -> tuple[Indexed, list[Indexed]] | N
     return boxes, lists
 
 
-def _classes_and_scores(lists: Sequence[Indexed]) -> tuple[Indexed, Indexed] | None:
-    """Which of two lists has the class ids: by data type, by name, else the second."""
+def _classes_and_scores(lists: Sequence[Indexed], *, classes_first: bool) -> tuple[Indexed, Indexed] | None:
+    """Which of two lists has the class ids: by data type, by name, else by the order of the kind's exporter."""
     if len(lists) != 2:
         return None
     first, second = lists
     whole = [output.whole_numbers for _, output in lists]
     named = [any(word in output.name.lower() for word in ("class", "label", "cls")) for _, output in lists]
-    by_type_or_name = whole if whole[0] != whole[1] else named
-    return (first, second) if by_type_or_name[0] and not by_type_or_name[1] else (second, first)
+    told = whole if whole[0] != whole[1] else named
+    is_first = told[0] if told[0] != told[1] else classes_first
+    return (first, second) if is_first else (second, first)
 
 
 def _is_count(output: OutputInfo) -> bool:
@@ -128,7 +129,7 @@ def _read_efficient_nms(network: Network) -> list[Reading]:
     counts = [
         item for item in network.outputs if item is not boxes and item not in lists and _is_count(item[1])
     ]
-    pair = _classes_and_scores(lists)
+    pair = _classes_and_scores(lists, classes_first=False)
     if pair is None or len(counts) != 1:
         return []
     classes, scores = pair
@@ -155,7 +156,7 @@ def _read_efficient_nms(network: Network) -> list[Reading]:
 def _read_mask_rcnn(network: Network) -> list[Reading]:
     for batched in (True, False):
         found = _lists(network, batched)
-        pair = _classes_and_scores(found[1]) if found else None
+        pair = _classes_and_scores(found[1], classes_first=True) if found else None  # as torchvision has them
         if found is None or pair is None:
             continue
         masks = _masks(network, found[0], batched)

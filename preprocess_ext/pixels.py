@@ -113,6 +113,8 @@ def _checked_levels(mean: Sequence[float], std: Sequence[float]) -> tuple[Floats
     means, stds = triple("mean", mean), triple("std", std)
     if stds.min() < _LEAST_STD:
         raise ValueError(f"std is {tuple(std)}; each number must be above 0")
+    means.setflags(write=False)
+    stds.setflags(write=False)
     return means, stds
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 _SHOWN = 100  # characters of each value
 
 
@@ -14,7 +16,7 @@ def about(*values: object) -> Iterator[None]:
     """Name the case in what fails within."""
     try:
         yield
-    except Exception as error:
+    except (Exception, pytest.fail.Exception) as error:
         raise AssertionError(
             f"case {', '.join(repr(value)[:_SHOWN] for value in values)}: {error}"
         ) from error

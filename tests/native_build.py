@@ -45,9 +45,7 @@ def native_build(name: str, target: str, *options: str, compiler: str | None = N
         fcntl.flock(lock, fcntl.LOCK_EX)
         configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *options]
         if _run(configure, environment).returncode != 0:
-            shutil.rmtree(
-                folder, ignore_errors=True
-            )  # it is of a tree that was elsewhere, or of another compiler
+            shutil.rmtree(folder, ignore_errors=True)  # made for a tree in another place
             _require(_run(configure, environment))
         _require(
             _run(["cmake", "--build", str(folder), "--target", target, "--parallel", str(jobs)], environment)

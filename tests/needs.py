@@ -12,7 +12,7 @@ def needs(*packages: str) -> None:
     """Skip the test or, at the top of a file, all of its tests where one is missing."""
     missing = [name for name in packages if not _is_installed(name)]
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)} (make test does)", allow_module_level=True)
+        pytest.skip(f"not installed: {', '.join(missing)} (make test installs it)", allow_module_level=True)
 
 
 def _is_installed(name: str) -> bool:

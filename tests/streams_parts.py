@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,7 +120,7 @@ class RtspServer:
 
     @property
     def port(self) -> int:
-        """Its port, the same after a restart."""
+        """Its port."""
         return int(self._config["port"])
 
     def url(self, camera: int = 0, login: str = "") -> str:
@@ -151,11 +149,6 @@ class RtspServer:
             self._process.kill()
             self._process.communicate()
             self._process = None
-
-    def freeze(self, frozen: bool) -> None:
-        """Stop it from running, connections stay open; or let it go on."""
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
     def __enter__(self) -> RtspServer:
         self.start()

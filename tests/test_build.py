@@ -514,8 +514,9 @@ from sightline.builders import repository_from_card
 from sightline.card import load_card
 from sightline.errors import OutputError
 card, repository = load_card(Path(sys.argv[1])), Path(sys.argv[2])
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 for limit in map(int, sys.argv[3:]):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         repository_from_card(card, repository)
     except OutputError as error:

@@ -33,9 +33,8 @@ def test_no_event_is_lost_and_nobody_waits_for_who_is_slow(scenario: Scenario) -
 
 
 def test_a_killed_tritonserver_costs_no_event_and_leaves_nothing(repository: Path, tmp_path: Path) -> None:
-    own = shutil.copytree(
-        repository, tmp_path / "repository", symlinks=True
-    )  # the session's server may be at work in it
+    # the session's server may be at work in the repository
+    own = shutil.copytree(repository, tmp_path / "repository", symlinks=True)
     figure = killed_tritonserver(False, own)
     assert figure.more["restarts"] >= figure.times
     assert not figure.broken_beyond(SLACK), figure.more

@@ -51,6 +51,8 @@ def _run(program: Path, found: Path) -> Outcome:
         f"-artifact_prefix={KEPT / program.name}-",
         f"-timeout={STALL_SECONDS}",
         "-print_final_stats=1",
+        "-rss_limit_mb=0",  # what it calls its own is that of the process which started it, and that may be large
+        "-malloc_limit_mb=2048",
     ]
     fresh = [f"-max_total_time={max(1, round(SECONDS))}", str(found), *([str(corpus)] if known else [])]
     text = ""

@@ -464,8 +464,8 @@ def test_a_request_that_is_not_ended_is(
         with socket.create_connection(("127.0.0.1", page.port), timeout=60) as one:
             if first:
                 one.sendall(first)
-                while not one.recv(4096).endswith(b"ok\n"):
-                    pass
+                while not (answer := one.recv(4096)).endswith(b"ok\n"):
+                    assert answer, "closed before its answer"
             one.sendall(then)
             with contextlib.suppress(ConnectionResetError):
                 while one.recv(4096):

@@ -336,13 +336,13 @@ CONTRASTS = """() => {
 VIEWS = ("live", "live/gate/rules", "events", "counts", "system")
 
 
-@pytest.mark.parametrize(("scheme", "views"), [("dark", VIEWS), ("light", VIEWS[:1])])
-def test_names_and_contrasts(wall: PageServer, browser: Any, scheme: str, views: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_names_and_contrasts(wall: PageServer, browser: Any, scheme: str) -> None:
     """Every control has a name, no id stands twice, and texts have a contrast of 4.5 or more (WCAG 2.2, AA)."""
     errors: list[str] = []
     tab = open_tab(browser, errors, color_scheme=scheme)
     try:
-        for view in views:
+        for view in VIEWS:
             tab.goto(f"{wall.url}#{view}")
             tab.wait_for_selector({"live": ".tile", "live/gate/rules": ".rules-panel"}.get(view, ".page"))
             assert tab.evaluate(UNNAMED) == [], view

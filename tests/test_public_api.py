@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,10 @@ def test_import_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_long_test_files_exist() -> None:
+    """What stands first in the order of the tests is not a name of yesterday."""
+    from tests.conftest import LONG_FILES
+
+    assert {name for name in LONG_FILES if not Path(__file__).with_name(f"{name}.py").exists()} == set()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sightline.builders.records.charts import charts_from_training
 from sightline.builders.train import dataset
 from sightline.builders.train.evaluate import average_precision, box_iou, decode, evaluate, match
 from sightline.scenes import CLASS_NAMES
@@ -70,7 +71,9 @@ def test_evaluate_of_perfect_shifted_and_missing_detections() -> None:
     )  # IoU 16/24 = 0.667: right at 0.50 to 0.65, wrong from 0.70
     result = evaluate([shifted], truth, none, 3)
     assert (result.map50, result.map50_95) == (pytest.approx(1.0), pytest.approx(0.4))
-    assert evaluate([exact[:1]], truth, none, 3).map50 == pytest.approx(0.5)
+    half = evaluate([exact[:1]], truth, none, 3)
+    assert half.map50 == pytest.approx(0.5)
+    assert {k: curve.mean() for k, curve in half.precision.items()} == pytest.approx(half.ap50)
     assert evaluate([np.zeros((0, 6))], truth, none, 3).map50 == 0.0
 
 
@@ -260,6 +263,8 @@ def test_one_command_leaves_model_labels_record_and_picture(
     record = json.loads((out / "record.json").read_text())
     assert record["onnx_sha256"] == hashlib.sha256((out / "model.onnx").read_bytes()).hexdigest()
     assert record["held_out"]["frames"] == 3
+    curves = charts_from_training(record)["precision_recall"]["curves"]
+    assert all(len(curve["recall"]) == len(curve["precision"]) == 21 for curve in curves.values())
     assert record["training"]["images"] == 4
     assert record["training"]["steps"] >= 1
     assert (out / "labels.txt").read_text().split() == list(CLASS_NAMES)

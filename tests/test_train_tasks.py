@@ -21,6 +21,7 @@ from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
+from sightline.builders.records.charts import charts_from_training
 from sightline.builders.train import cli, record
 from sightline.builders.train.jobs import train_classify
 from sightline.builders.train.loop import Settings, Trainer
@@ -125,6 +126,8 @@ def test_a_command_makes_a_model_folder_of_own_pictures(
     assert made["onnx_sha256"] == hashlib.sha256(content).hexdigest()
     assert made["onnx_bytes"] == len(content)
     assert figure in made["held_out"]
+    chart = {"classify": "confusion", "semantic": "confusion", "embed": None}.get(task, "precision_recall")
+    assert chart is None or chart in charts_from_training(made)
     assert made["training"]["steps"] >= 4
     card = load_card(out / "card.yaml")
     assert (card.name, card.task, card.input.size) == (out.name, task, (64, 64))

@@ -23,11 +23,15 @@ Picture = np.ndarray
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over the classes that occur in the truth; ap50 maps class index to AP at IoU 0.50."""
+    """Means over the classes that occur in the truth, and by class index, at IoU 0.50:
+
+    ap50: average precision. precision: (101,) float64, at the recalls 0, 0.01 … 1.
+    """
 
     map50: float
     map50_95: float
     ap50: dict[int, float]
+    precision: dict[int, np.ndarray]
     frames: int
     objects: int
 
@@ -102,6 +106,11 @@ def match(
 
 def average_precision(scores: np.ndarray, verdicts: np.ndarray, objects: int) -> float:
     """AP over 101 recalls from scores (N,), verdicts (N,) of match(), and the number of objects."""
+    return float(precision_at_recalls(scores, verdicts, objects).mean())
+
+
+def precision_at_recalls(scores: np.ndarray, verdicts: np.ndarray, objects: int) -> np.ndarray:
+    """The precision-recall curve: (101,) float64, monotone, 0 at recalls that are not reached."""
     counted = verdicts >= 0
     scores, right = scores[counted], verdicts[counted] == 1
     order = np.argsort(-scores, kind="stable")
@@ -109,7 +118,7 @@ def average_precision(scores: np.ndarray, verdicts: np.ndarray, objects: int) ->
     recall, precision = hits / objects, hits / np.arange(1, len(hits) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(recall, _RECALLS, side="left")
-    return float(np.mean(np.append(precision, 0.0)[np.minimum(at, len(precision))]))
+    return np.asarray(np.append(precision, 0.0)[np.minimum(at, len(precision))])
 
 
 def evaluate(
@@ -125,6 +134,7 @@ def evaluate(
     that are compared, their overlaps (N, M), such as the IoU of masks.
     """
     ap = np.full((classes, len(IOU_THRESHOLDS)), np.nan)
+    precision: dict[int, np.ndarray] = {}
     if overlaps is None:
         overlaps = [box_iou(f[:, :4], t[:, 1:]) for f, t in zip(found, truth, strict=True)]
     for kind in range(classes):
@@ -142,11 +152,15 @@ def evaluate(
                 match(m[:, :4], t, h, threshold, o)
                 for m, t, h, o in zip(mine, real, ignored, close, strict=True)
             ]
-            ap[kind, column] = average_precision(scores, np.concatenate(verdicts), objects)
+            curve = precision_at_recalls(scores, np.concatenate(verdicts), objects)
+            ap[kind, column] = curve.mean()
+            if column == 0:
+                precision[kind] = curve
     return Evaluation(
         map50=float(np.nanmean(ap[:, 0])),
         map50_95=float(np.nanmean(ap)),
         ap50={k: float(ap[k, 0]) for k in range(classes) if not np.isnan(ap[k, 0])},
+        precision=precision,
         frames=len(truth),
         objects=sum(len(t) for t in truth),
     )

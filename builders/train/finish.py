@@ -14,18 +14,18 @@ import numpy as np
 import yaml
 from torch import nn
 
-from sightline.builders.train.classify import Labelled, classification_table
+from sightline.builders.train.classify import Labelled
 from sightline.builders.train.dataset import HELD_OUT_FIRST_SEED, Scenes, letterboxed
-from sightline.builders.train.detect import detection_evaluation, spread
+from sightline.builders.train.detect import spread
 from sightline.builders.train.drawn import SIGNS_OF_CLASS, scene_crops
 from sightline.builders.train.embed import search_figures
-from sightline.builders.train.evaluate import NMS_IOU, SCORE_THRESHOLD, decode
+from sightline.builders.train.evaluate import decode
 from sightline.builders.train.export import ExportedDetector, onnx_from_module
+from sightline.builders.train.held_out import of_classifier, of_detector, of_segmenter, of_semantic
 from sightline.builders.train.loop import Trainer
-from sightline.builders.train.metrics import accuracy, class_ious, recalls
-from sightline.builders.train.record import OnnxNetwork, by_class, figures, write_record
-from sightline.builders.train.segment import ExportedSegmenter, segment_evaluation, segmented
-from sightline.builders.train.semantic import class_map, semantic_table
+from sightline.builders.train.record import OnnxNetwork, write_record
+from sightline.builders.train.segment import ExportedSegmenter, segmented
+from sightline.builders.train.semantic import class_map
 from sightline.builders.train.sheets import (
     boxes_drawn,
     classes_drawn,
@@ -97,13 +97,7 @@ def finish_classify(
     """
     classes = trainer.task.classes
     network = _export(folder, trainer.average, size, ("logits",), classes)
-    table = classification_table(network, held_out, len(classes))
-    held = {
-        "accuracy": round(accuracy(table), 4),
-        "mean_recall": round(float(np.nanmean(recalls(table))), 4),
-        "pictures": int(table.sum()),
-        "recall": by_class(recalls(table), classes),
-    }
+    held = of_classifier(network, held_out, classes)
     if scenes:
         held["in_scenes"] = signs_in_scenes(network, HELD_OUT_FIRST_SEED + 300, scenes)
     head = {"kind": "scores", "activation": "softmax"}
@@ -160,8 +154,7 @@ def finish_detect(
     """A detector with the output of a YOLOv8 export: AP of its boxes."""
     classes = trainer.task.classes
     network = _export(folder, ExportedDetector(trainer.average), size, ("output0",), classes)
-    result = detection_evaluation(network, held_out, len(classes), size)
-    held = {**figures(result, classes), "score_threshold": SCORE_THRESHOLD, "nms_iou": NMS_IOU}
+    held = of_detector(network, held_out, classes, size)
     write_card(folder, "detect", size, head="yolov8", labels="labels.txt", limits={"score": 0.35, "iou": 0.5})
     shown = []
     for i in spread(len(held_out), _SHOWN):
@@ -178,26 +171,14 @@ def finish_segment(
     classes = trainer.task.classes
     module = ExportedSegmenter(trainer.average)
     network = _export(folder, module, size, ("output0", "output1"), classes, half=True)
-
-    def infer(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        raw, prototypes = network.outputs(images)
-        return raw, prototypes
-
-    result = segment_evaluation(infer, held_out, len(classes), size)
-    held = {
-        "masks": figures(result.masks, classes),
-        "boxes": figures(result.boxes, classes),
-        "mask_iou": round(result.mask_iou, 4),
-        "score_threshold": SCORE_THRESHOLD,
-        "nms_iou": NMS_IOU,
-    }
+    held = of_segmenter(network, held_out, classes, size)
     write_card(
         folder, "segment", size, head="yolov8", labels="labels.txt", limits={"score": 0.35, "iou": 0.5}
     )
     shown = []
     for i in spread(len(held_out), _SHOWN):
         picture = letterboxed(held_out.sample(int(i)).picture, size)
-        raw, prototypes = infer(_input(picture))
+        raw, prototypes = network.outputs(_input(picture))
         found = segmented(raw[0], prototypes[0], len(classes), size, score=0.2)
         shown.append(boxes_drawn(masks_drawn(picture, found.masks, found.rows), found.rows, classes))
     write_sheet(folder / "training.png", trainer.history, trainer.task.score_name, tiled(shown, 2))
@@ -210,13 +191,7 @@ def finish_semantic(
     """A semantic segmenter: IoU of each class, on the classes of the enlarged logits."""
     classes = trainer.task.classes
     network = _export(folder, trainer.average, size, ("logits",), classes)
-    table = semantic_table(network, held_out, len(classes), size)
-    held = {
-        "miou": round(float(np.nanmean(class_ious(table))), 4),
-        "pixel_accuracy": round(accuracy(table), 4),
-        "frames": len(held_out),
-        "iou": by_class(class_ious(table), classes),
-    }
+    held = of_semantic(network, held_out, classes, size)
     write_card(folder, "semantic", size, head="class_map", labels="labels.txt")
     shown = []
     for i in spread(len(held_out), _SHOWN):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from sightline.builders.train.evaluate import Evaluation
 
 _SPEED_SECONDS = 6.0
+_NUMBERS = re.compile(r"\[\n\s+([-+\d.eE,\s]+)\]")
 
 
 class OnnxNetwork:
@@ -80,6 +82,17 @@ def figures(result: Evaluation, classes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def curves(result: Evaluation, classes: tuple[str, ...]) -> dict[str, dict[str, list[float]]]:
+    """The precision-recall curve of each class at IoU 0.50, at 21 of its recalls."""
+    return {
+        classes[k]: {
+            "recall": [round(step / 20, 2) for step in range(21)],
+            "precision": [round(float(value), 4) for value in precision[::5]],
+        }
+        for k, precision in result.precision.items()
+    }
+
+
 def by_class(values: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
     """The values (C,) of the classes that have one."""
     return {name: round(float(v), 4) for name, v in zip(classes, values, strict=True) if not np.isnan(v)}
@@ -104,7 +117,13 @@ def write_record(
         "onnx_bytes": len(weights),
         "onnx_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    partial = folder / "record.json.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, folder / "record.json")
+    save_record(folder, record)
     return record
+
+
+def save_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write record.json in one rename, a list of numbers on one line."""
+    text = _NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", json.dumps(record, indent=2))
+    partial = folder / "record.json.partial"
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, folder / "record.json")

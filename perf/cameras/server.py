@@ -34,7 +34,7 @@ def gstreamer_missing() -> list[str]:
     if not os.access(SYSTEM_PYTHON, os.X_OK):
         return ["python3"]
     try:
-        return list(_missing_packages())
+        missing = list(_missing_packages())
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired):
         return [
             "python3-gi",
@@ -42,9 +42,12 @@ def gstreamer_missing() -> list[str]:
             "gstreamer1.0-plugins-base",
             "gstreamer1.0-plugins-good",
         ]
+    if missing:  # they may be installed later
+        _missing_packages.cache_clear()
+    return missing
 
 
-@functools.cache  # half a second; not where it fails
+@functools.cache  # asking takes half a second
 def _missing_packages() -> tuple[str, ...]:
     check = subprocess.run(
         [SYSTEM_PYTHON, str(_SCRIPT), "--check"],

@@ -67,7 +67,9 @@ def wrong_passwords(full: bool) -> Figure:
         wrong = adds_up(scene.watch)
         texts.append(json.dumps(scene.watch.stop().to_dict()))
     limits = (
-        Limit("logins tried in the first minute, by each watch", attempts / 2, ATTEMPTS_A_MINUTE),
+        Limit(
+            "logins tried in the first minute, by each watch", attempts / 2, ATTEMPTS_A_MINUTE, counted=True
+        ),
         exactly(
             "places of the password (log, state, summary, repr, output, argv)",
             sum(SECRET in t for t in texts),

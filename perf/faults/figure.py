@@ -11,12 +11,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Limit:
-    """One thing that must hold. value: what was measured; at_most or at_least, or equal to: what is asked of it."""
+    """One thing that must hold. value: what was measured; at_most or at_least, or equal to: what is asked of it.
+
+    counted: a number of things, which a busy machine does not change.
+    """
 
     name: str
     value: float
     at_most: float | None = None
     at_least: float | None = None
+    counted: bool = False
 
     @property
     def holds(self) -> bool:
@@ -26,8 +30,8 @@ class Limit:
         )
 
     def holds_loosely(self, slack: float) -> bool:
-        """The same, but what is not to be an exact number may miss its limit by this factor."""
-        if self.at_most is not None and self.at_most == self.at_least:
+        """The same, but times and shares may miss their limits by this factor."""
+        if self.counted:
             return self.holds
         return (self.at_most is None or self.value <= self.at_most * slack) and (
             self.at_least is None or self.value >= self.at_least / slack
@@ -90,4 +94,4 @@ def _finite(value: float) -> float | None:
 
 def exactly(name: str, value: float, wanted: float = 0) -> Limit:
     """A limit that asks for one value."""
-    return Limit(name, value, at_most=wanted, at_least=wanted)
+    return Limit(name, value, at_most=wanted, at_least=wanted, counted=True)

@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 
 from sightline.clients.streams.names import Source
+from sightline.errors import StreamError
 from sightline.perf.cameras.process import CameraProcess
 from sightline.perf.faults.figure import Figure, Limit, exactly
 from sightline.perf.faults.world import RATE, Scene, adds_up, small_clips
@@ -41,6 +42,10 @@ class SlowViewer:
                 "Sec-WebSocket-Version: 13",
             ]
         self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self._socket.settimeout(30.0)
+        status = self._socket.recv(12, socket.MSG_WAITALL).decode("ascii", "replace")
+        if not status.endswith((" 200", " 101")):
+            raise StreamError(f"{path} of the page answers {status!r}")
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 

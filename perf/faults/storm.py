@@ -99,7 +99,7 @@ def storm(full: bool) -> Figure:
         wrong = adds_up(scene.watch)
     by_second = Counter(int(at) for at in connects)
     limits = (
-        Limit("connections in any second", most_in_a_second(connects), CONNECTS_A_SECOND + 1),
+        Limit("connections in any second", most_in_a_second(connects), CONNECTS_A_SECOND + 1, counted=True),
         Limit("seconds until all cameras are back", round(back, 2), BACK_SECONDS),
         exactly("cameras whose counts do not add up", wrong),
     )

@@ -23,7 +23,7 @@ def rgb_pixels(image: Image.Image, factor: int = 1) -> NDArray[np.uint8]:
     width, height = image.size
     if width * height <= _BAND_PIXELS:
         return _reduced(_band_rgb(image), factor)
-    rows = max(_BAND_PIXELS // width, 1) * factor
+    rows = max(_BAND_PIXELS // (width * factor), 1) * factor
     out = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
     for top in range(0, height, rows):
         band = image.crop((0, top, width, min(top + rows, height)))

@@ -47,6 +47,7 @@ from sightline.errors import BuildError, CardError, OutputError
 if TYPE_CHECKING:
     from sightline.builders.proof import Proof
 
+_CLAIM_SECONDS = 2.0
 Step = Literal["check", "export", "convert", "engine", "preprocess", "write", "prove", "publish"]
 STEPS: tuple[Step, ...] = get_args(Step)
 
@@ -273,20 +274,32 @@ class _Build:
 @contextmanager
 def only_build(repository: Path, name: str) -> Iterator[None]:
     """One build of a model at a time. The kernel forgets the claim with its holder. Raises BuildError."""
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     place = hashlib.sha256(f"{repository.resolve()}:{name}".encode()).hexdigest()
-    with claim:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
         try:
-            claim.bind(f"\0sightline-build-{place}")
+            if not _bound(claim, f"\0sightline-build-{place}"):
+                raise BuildError(
+                    f"another build of '{name}' into {repository} is under way; "
+                    "wait until it is done, or choose another --name"
+                )
+        except OSError as error:
+            raise OutputError(f"no claim on the build of '{name}' can be made: {error.strerror}") from error
+        yield
+
+
+def _bound(claim: socket.socket, place: str) -> bool:
+    """Whether the place is free, now or in a moment: a child of a build that has just failed may still hold it."""
+    until = time.monotonic() + _CLAIM_SECONDS
+    while True:
+        try:
+            claim.bind(place)
+            return True
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise OutputError(
-                    f"no claim on the build of '{name}' can be made: {error.strerror}"
-                ) from error
-            raise BuildError(
-                f"another build of '{name}' into {repository} is under way; wait until it is done, or choose another --name"
-            ) from error
-        yield
+                raise
+            if time.monotonic() > until:
+                return False
+        time.sleep(0.05)
 
 
 def check_source(card: ModelCard) -> None:

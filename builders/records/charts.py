@@ -17,6 +17,7 @@ from sightline.errors import MissingDependencyError, OutputError
 
 _BY_CLASS = (("ap50", "AP50"), ("mask_ap50", "mask AP50"), ("recall", "recall"), ("iou", "IoU"))
 _NUMBERS_FROM = 12
+_COLOURS, _LINES = 10, ("-", "--", ":")  # matplotlib's colours come again after ten
 _SIZE_INCHES = (6.4, 4.8)
 
 
@@ -72,8 +73,9 @@ def draw_charts(charts: Mapping[str, Any], title: str, folder: Path) -> list[Pat
 
 
 def _precision_recall(axes: Any, chart: Mapping[str, Any]) -> None:
-    for label, curve in chart["curves"].items():
-        axes.plot(curve["recall"], curve["precision"], label=label, linewidth=1.2)
+    for number, (label, curve) in enumerate(chart["curves"].items()):
+        style = _LINES[number // _COLOURS % len(_LINES)]
+        axes.plot(curve["recall"], curve["precision"], style, label=label, linewidth=1.2)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(fontsize=7)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
 import ssl
 import threading
@@ -55,6 +56,12 @@ QUIET_SECONDS = 1.0
 SESSION_CHECK_SECONDS = 1.0
 PING_SECONDS = 60.0
 MAX_EARLY_CALLS = 10_000
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """That viewers who hardly read are cut off when the page closes is no error, and needs no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and "graceful shutdown" not in record.getMessage()
 
 
 class PageServer:
@@ -125,6 +132,7 @@ class PageServer:
             ssl_certfile=self._tls[0] if self._tls else None,
             ssl_keyfile=self._tls[1] if self._tls else None,
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_told)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()

@@ -15,6 +15,14 @@ def needs(*packages: str) -> None:
         pytest.skip(f"not installed: {', '.join(missing)} (make test installs it)", allow_module_level=True)
 
 
+def needs_gstreamer() -> None:
+    """Skip the test where the system's GStreamer cannot serve RTSP."""
+    from sightline.perf.cameras import gstreamer_missing
+
+    if missing := gstreamer_missing():
+        pytest.skip(f"needs GStreamer's RTSP server: apt install {' '.join(missing)}")
+
+
 def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None

@@ -25,10 +25,11 @@ import pytest
 from sightline.clients.rtsp.digest import DigestGuard
 from sightline.clients.rtsp.rtp import MAX_PAYLOAD_BYTES, RtpSender, payloads
 from sightline.errors import MissingDependencyError, PortInUseError
-from sightline.perf.cameras import CameraServer, gstreamer_missing, server
+from sightline.perf.cameras import CameraServer, server
 from sightline.perf.cameras.clip_file import Clip, nal_type, read_clip, split_nals, write_clip
 from sightline.perf.cameras.clips import clip_paths, load_truth, rendered_clips
 from sightline.perf.cameras.render import FRAME_MARK, ClipSpec
+from tests.needs import needs_gstreamer
 
 SIZE = (320, 180)
 SMALL: dict[str, Any] = {"size": SIZE, "seconds": 1.0}
@@ -39,13 +40,8 @@ KINDS = ("gstreamer", "asyncio")
 def cameras_of(kind: Any, count: int = 1, **options: Any) -> CameraServer:
     """Small cameras on a server of this kind; skips where it is not installed."""
     if kind == "gstreamer":
-        _need_gstreamer()
+        needs_gstreamer()
     return CameraServer(count, kind=kind, **(SMALL | options))
-
-
-def _need_gstreamer() -> None:
-    if missing := gstreamer_missing():
-        pytest.skip(f"needs GStreamer's RTSP server: apt install {' '.join(missing)}")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -233,7 +229,7 @@ def test_stop_ends_streams_and_leaves_nothing(kind: Any) -> None:
 
 
 def test_gstreamer_server_dies_with_its_starter() -> None:
-    _need_gstreamer()
+    needs_gstreamer()
     code = (
         "from sightline.perf.cameras import CameraServer\n"
         "cameras = CameraServer(1, kind='gstreamer', size=(320, 180), seconds=1.0).start()\n"

@@ -12,13 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from sightline.perf.cameras import gstreamer_missing
 from sightline.perf.faults.clocks import camera_clocks, wall_clock
 from sightline.perf.faults.dialogue import lying_descriptions, wrong_passwords
 from sightline.perf.faults.figure import Figure, Scenario
 from sightline.perf.faults.links import black_holes, frozen_streams, killed_servers, stopped_servers
 from sightline.perf.faults.packets import lossy_network
 from sightline.perf.faults.storm import away_an_hour, storm
+from tests.needs import needs_gstreamer
 
 SLACK = 4.0
 TOGETHER: tuple[Scenario, ...] = (
@@ -37,8 +37,7 @@ TOGETHER: tuple[Scenario, ...] = (
 
 @pytest.fixture(scope="module")
 def provoked() -> Iterator[dict[Scenario, Future[Figure]]]:
-    if missing := gstreamer_missing():
-        pytest.skip(f"needs GStreamer's RTSP server: apt install {' '.join(missing)}")
+    needs_gstreamer()
     with ThreadPoolExecutor(6, thread_name_prefix="fault") as pool:
         yield {scenario: pool.submit(scenario, False) for scenario in TOGETHER}
 

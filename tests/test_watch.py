@@ -25,9 +25,9 @@ from sightline.cli import main
 from sightline.clients.streams import EventFile, Recording, Source, Watch, parse_sources, reconnect
 from sightline.clients.streams.summary import Summary
 from sightline.errors import OutputError, ServerUnavailable
-from sightline.perf.cameras import gstreamer_missing
 from sightline.perf.cameras.asyncio_server import AsyncioCameraServer
 from sightline.perf.cameras.clip_file import read_clip
+from tests.needs import needs_gstreamer
 from tests.streams_parts import BrightObjectClient, RtspServer, make_clip, object_corner, rtsp_clip
 
 PASSWORD = "s3cret-Pa55"
@@ -77,7 +77,7 @@ def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def gstreamer(clip: Path) -> Iterator[RtspServer]:
     """GStreamer's RTSP server with three cameras."""
-    _need_gstreamer()
+    needs_gstreamer()
     with RtspServer(clip, count=3) as running:
         yield running
 
@@ -85,14 +85,9 @@ def gstreamer(clip: Path) -> Iterator[RtspServer]:
 @pytest.fixture(scope="module")
 def guarded(clip: Path) -> Iterator[RtspServer]:
     """The same, which asks for a password."""
-    _need_gstreamer()
+    needs_gstreamer()
     with RtspServer(clip, user="viewer", password=PASSWORD) as running:
         yield running
-
-
-def _need_gstreamer() -> None:
-    if missing := gstreamer_missing():
-        pytest.skip(f"needs GStreamer's RTSP server: apt install {' '.join(missing)}")
 
 
 @pytest.fixture

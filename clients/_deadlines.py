@@ -23,6 +23,7 @@ class Deadlines:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0  # it is not woken for what comes later than that
 
     def add(self, seconds: float, expire: Callable[[], None]) -> int:
         """Call `expire` after so many seconds; returns the number for `forget`."""
@@ -34,7 +35,7 @@ class Deadlines:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="sightline-deadlines", daemon=True)
                 self._thread.start()
-            elif self._moments[0][1] == number:
+            elif moment < self._wakes_at:
                 self._changed.notify()
             return number
 
@@ -56,14 +57,20 @@ class Deadlines:
     def _next_due(self) -> list[Callable[[], None]] | None:
         """What is due now, waited for; None when there was nothing to wait for."""
         with self._changed:
-            if not self._moments and not self._changed.wait(_IDLE_SECONDS) and not self._moments:
+            if not self._moments:
+                self._sleep(_IDLE_SECONDS)
+            if not self._moments:
                 self._thread = None
                 return None
-            if self._moments:
-                self._changed.wait(max(0.0, self._moments[0][0] - time.monotonic()))
+            self._sleep(self._moments[0][0] - time.monotonic())
             now, due = time.monotonic(), []
             while self._moments and self._moments[0][0] <= now:
                 expire = self._waiting.pop(heapq.heappop(self._moments)[1], None)
                 if expire is not None:
                     due.append(expire)
             return due
+
+    def _sleep(self, seconds: float) -> None:
+        self._wakes_at = time.monotonic() + seconds
+        self._changed.wait(max(0.0, seconds))
+        self._wakes_at = 0.0

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations over gRPC."""
+"""Operations over gRPC.
+
+An inference that nobody waits for any more is left to its end, and not cancelled: a tritonserver before 2.59 (25.06) may
+crash when the cancellation meets the answer (server pull requests 7840, 8078 and 8220). Its queue's time limit ends it.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,27 @@ import asyncio
 import functools
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FuturesTimeoutError
+from typing import Any
 
 import tritonclient.grpc
 import tritonclient.grpc.aio
 
 from sightline.clients import _wire
+from sightline.clients._deadlines import Deadlines
 from sightline.clients._errors_border import error_from
+from sightline.clients._request import Request, callback, run_outside_callbacks
 from sightline.clients._session import Deadline, Session
-from sightline.clients._transport import Cancel, Done, headers_of, method_of, tensors_of
-from sightline.errors import DeadlineExceeded, InferenceError
+from sightline.clients._transport import Cancel, Done, headers_of, method_of, take_error, tensors_of
+from sightline.errors import DeadlineExceeded, InferenceError, ServerUnavailable
 
 HEADER_PREFIX = "triton-grpc-protocol-"
+LEFT_SECONDS = 60.0
+"""What a server has to answer a request that nobody waits for any more."""
+CLOSE_SECONDS = 5.0
+"""How much of that close() waits for."""
 _tensors = functools.partial(tensors_of, library=tritonclient.grpc)
 
 
@@ -50,12 +62,19 @@ class GrpcTransport:
             session.address, channel_args=channel_arguments(session.is_local)
         )
         self._helper: ThreadPoolExecutor | None = None
+        self._deadlines = Deadlines()
         self._lock = threading.Lock()
+        self._sending = threading.RLock()  # a callback may run within, and send
+        self._answered = threading.Condition(self._lock)
+        self._under_way: set[Request] = set()
+        self._closed = False
 
     def perform(self, operation: _wire.Operation, deadline: Deadline) -> Any:
         """See Transport."""
         if isinstance(operation, _wire.Pause):
             return time.sleep(operation.seconds)
+        if isinstance(operation, _wire.Infer):
+            return self._wait(operation, deadline)
         try:
             name, arguments = method_of(operation, _tensors, deadline)
             answer = getattr(self._client, name)(
@@ -71,31 +90,83 @@ class GrpcTransport:
             future = self._helper_thread().submit(self.perform, operation, deadline)
             future.add_done_callback(lambda f: _report(f, done))
             return lambda: None
-
-        def callback(result: Any, error: Exception | None) -> None:
-            try:
-                if error is not None:
-                    raise error
-                answer = _answer(operation, result)
-            except Exception as error:
-                done(None, self._ours(error, operation, deadline))
-            else:
-                done(answer, None)
-
-        try:
-            _, arguments = method_of(operation, _tensors, deadline)
-            call = self._client.async_infer(**arguments, callback=callback, client_timeout=_left(deadline))
-        except Exception as error:
-            done(None, self._ours(error, operation, deadline))
-            return lambda: None
-        return cast(Cancel, call.cancel)
+        request = self._send(operation, deadline, done)
+        request.begin(deadline.remaining())
+        return request.cancel
 
     def close(self) -> None:
-        """See Transport."""
+        """See Transport. The server gets a moment to answer what is under way."""
         with self._lock:
+            requests, self._closed = tuple(self._under_way), True
             if self._helper is not None:
                 self._helper.shutdown(wait=False, cancel_futures=True)
+        for request in requests:
+            request.cancel()
+        run_outside_callbacks(self._end)
+
+    def _end(self) -> None:
+        with self._lock:
+            is_idle = self._answered.wait_for(lambda: not self._under_way, CLOSE_SECONDS)
+        if is_idle:
+            self._client.close()
+        else:
+            threading.Thread(target=self._end_later, name="sightline-close", daemon=True).start()
+
+    def _end_later(self) -> None:
+        with self._lock:
+            self._answered.wait_for(lambda: not self._under_way, LEFT_SECONDS)
         self._client.close()
+
+    def _wait(self, operation: _wire.Infer, deadline: Deadline) -> Any:
+        future: Future[Any] = Future()
+
+        def settle(answer: Any, error: BaseException | None) -> None:
+            future.set_result(answer) if error is None else future.set_exception(error)
+
+        request = self._send(operation, deadline, settle)
+        try:
+            return future.result(deadline.remaining())
+        except FuturesTimeoutError as error:
+            request.fail(error)
+            return future.result()
+        except BaseException:
+            request.cancel()
+            raise
+
+    def _send(self, operation: _wire.Infer, deadline: Deadline, done: Done) -> Request:
+        request = Request(done, lambda error: self._ours(error, operation, deadline), self._deadlines)
+        with self._lock:
+            self._under_way.add(request)
+        try:
+            self._check_open()
+            _, arguments = method_of(operation, _tensors, deadline)
+            told = functools.partial(self._finished, operation, request)
+            with self._sending:  # tritonclient's async_infer is not safe for threads
+                self._client.async_infer(
+                    **arguments, callback=told, client_timeout=_left(deadline) + LEFT_SECONDS
+                )
+        except Exception as error:
+            self._forget(request)
+            request.fail(error)
+        return request
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ServerUnavailable("this client is closed; make a new one")
+
+    def _finished(self, operation: _wire.Infer, request: Request, result: Any, error: Any) -> None:
+        """On a thread of gRPC."""
+        try:
+            with callback():
+                _tell(request, operation, result, error)
+        finally:
+            self._forget(request)
+
+    def _forget(self, request: Request) -> None:
+        with self._lock:
+            self._under_way.discard(request)
+            if not self._under_way:
+                self._answered.notify_all()
 
     def _helper_thread(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -113,6 +184,7 @@ class AsyncGrpcTransport:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._client: Any = None
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     async def open(self) -> None:
         """See AsyncTransport."""
@@ -127,17 +199,32 @@ class AsyncGrpcTransport:
                     self._session.address, channel_args=channel_arguments(self._session.is_local)
                 )
             name, arguments = method_of(operation, _tensors, deadline)
-            answer = await getattr(self._client, name)(
-                **arguments, headers=headers_of(operation, HEADER_PREFIX), client_timeout=_left(deadline)
+            call = functools.partial(
+                getattr(self._client, name), **arguments, headers=headers_of(operation, HEADER_PREFIX)
             )
-            return _answer(operation, answer)
+            if isinstance(operation, _wire.Infer):
+                return _answer(operation, await self._wait(call, deadline))
+            return _answer(operation, await call(client_timeout=_left(deadline)))
         except Exception as error:
             raise error_from(error, self._session.call(operation.model, deadline)) from error
 
     async def close(self) -> None:
-        """See AsyncTransport."""
+        """See AsyncTransport. The server gets a moment to answer what is under way."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=CLOSE_SECONDS)
         if self._client is not None:
             await self._client.close()
+
+    async def _wait(self, call: Callable[..., Coroutine[Any, Any, Any]], deadline: Deadline) -> Any:
+        left = _left(deadline)
+        task = asyncio.create_task(call(client_timeout=left + LEFT_SECONDS))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(take_error)
+        await asyncio.wait([task], timeout=left)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
 
 
 def _left(deadline: Deadline) -> float:
@@ -153,6 +240,17 @@ def _report(future: Any, done: Done) -> None:
     else:
         error = future.exception()
         done(None if error else future.result(), error)
+
+
+def _tell(request: Request, operation: _wire.Infer, result: Any, error: Exception | None) -> None:
+    try:
+        if error is not None:
+            raise error
+        answer = None if request.is_told else _answer(operation, result)
+    except Exception as failure:
+        request.fail(failure)
+    else:
+        request.finish(answer)
 
 
 def _answer(operation: _wire.Operation, answer: Any) -> Any:

@@ -15,7 +15,7 @@ import tritonclient.http.aio
 from sightline.clients import _wire
 from sightline.clients._errors_border import error_from
 from sightline.clients._session import Deadline, Session
-from sightline.clients._transport import Cancel, Done, headers_of, method_of, tensors_of
+from sightline.clients._transport import Cancel, Done, headers_of, method_of, take_error, tensors_of
 from sightline.errors import Cancelled, ServerUnavailable
 
 CLOSE_SECONDS = 5.0
@@ -116,7 +116,14 @@ class HttpTransport:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._inner.close()
+        await asyncio.sleep(0)  # whoever waits for a task that ended in this very turn is told
         asyncio.get_running_loop().stop()
+
+    async def _perform(self, operation: _wire.Operation, deadline: Deadline) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(take_error)
+        return await self._inner.perform(operation, deadline)
 
     def _submit(self, operation: _wire.Operation, deadline: Deadline) -> concurrent.futures.Future[Any]:
         with self._lock:
@@ -128,7 +135,7 @@ class HttpTransport:
                     target=_serve, args=(self._loop,), name="sightline-http", daemon=True
                 )
                 self._thread.start()
-            return asyncio.run_coroutine_threadsafe(self._inner.perform(operation, deadline), self._loop)
+            return asyncio.run_coroutine_threadsafe(self._perform(operation, deadline), self._loop)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import threading
 import time
@@ -17,16 +18,14 @@ from numpy.typing import NDArray
 from sightline.clients import _wire
 from sightline.clients._deadlines import Deadlines
 from sightline.clients._errors_border import error_from
+from sightline.clients._request import Request, callback, run_outside_callbacks
 from sightline.clients._session import Deadline, Session
 from sightline.clients._transport import Cancel, Done
 from sightline.clients.inprocess.hosting import acquire, release
-from sightline.errors import Cancelled, InferenceError, ServerUnavailable
+from sightline.errors import InferenceError, ServerUnavailable
 
 if TYPE_CHECKING:
     from sightline.clients.inprocess._host import Call, Outputs
-
-
-_in_callback = threading.local()
 
 
 class InProcessTransport:
@@ -57,13 +56,14 @@ class InProcessTransport:
         if not isinstance(operation, _wire.Infer):
             self._answer_now(operation, deadline, done)
             return lambda: None
-        pending = _Pending(done, lambda error: self._ours(error, operation, deadline), self._deadlines)
+        request = Request(done, lambda error: self._ours(error, operation, deadline), self._deadlines)
         try:
             self._check_open()
-            pending.begin(self._start(operation, pending.finished), deadline.remaining())
+            call = self._start(operation, functools.partial(_finished, request))
+            request.begin(deadline.remaining(), call.cancel)
         except Exception as error:
-            pending.fail(self._ours(error, operation, deadline))
-        return pending.cancel
+            request.fail(error)
+        return request.cancel
 
     def close(self) -> None:
         """See Transport. The last client of a server ends it: on a thread of its own where this one is the server's, for
@@ -72,10 +72,7 @@ class InProcessTransport:
             if self._closed:
                 return
             self._closed = True
-        if getattr(_in_callback, "depth", 0):
-            threading.Thread(target=release, args=(self._server,), name="sightline-close").start()
-        else:
-            release(self._server)
+        run_outside_callbacks(functools.partial(release, self._server))
 
     def _answer_now(self, operation: _wire.Operation, deadline: Deadline, done: Done) -> None:
         try:
@@ -161,58 +158,17 @@ class AsyncInProcessTransport:
                 await asyncio.to_thread((await asyncio.shield(self._opening)).close)
 
 
-class _Pending:
-    """One request with a callback: whichever comes first, its answer, its deadline or its cancellation, is told."""
-
-    def __init__(self, done: Done, ours: Any, deadlines: Deadlines) -> None:
-        self._done: Done | None = done
-        self._ours = ours
-        self._deadlines = deadlines
-        self._call: Call | None = None
-        self._number: int | None = None
-        self._lock = threading.Lock()
-
-    def begin(self, call: Call, seconds: float) -> None:
-        """The request is under way."""
-        with self._lock:
-            if self._done is None:
-                return
-            self._call = call
-            self._number = self._deadlines.add(seconds, lambda: self.fail(TimeoutError()))
-
-    def finished(self, outputs: Outputs | None, error: Exception | None) -> None:
-        """On a thread of the server."""
-        _in_callback.depth = getattr(_in_callback, "depth", 0) + 1
-        answer = None
+def _finished(request: Request, outputs: Outputs | None, error: Exception | None) -> None:
+    """On a thread of the server."""
+    with callback():
         try:
-            if error is None:
-                try:
-                    answer = answer_of(outputs or [])
-                except Exception as failure:
-                    error = failure
-            self._tell(answer, error)
-        finally:
-            _in_callback.depth -= 1
-
-    def fail(self, error: Exception) -> None:
-        """Give the request up for this reason."""
-        call = self._call
-        self._tell(None, error)
-        if call is not None:
-            call.cancel()
-
-    def cancel(self) -> None:
-        """Give the request up."""
-        self.fail(Cancelled("the request was cancelled"))
-
-    def _tell(self, answer: Any, error: Exception | None) -> None:
-        with self._lock:
-            done, self._done = self._done, None
-            number, self._number, self._call = self._number, None, None
-        if number is not None:
-            self._deadlines.forget(number)
-        if done is not None:
-            done(answer, None if error is None else self._ours(error))
+            if error is not None:
+                raise error
+            answer = answer_of(outputs or [])
+        except Exception as failure:
+            request.fail(failure)
+        else:
+            request.finish(answer)
 
 
 def answer_of(outputs: Outputs) -> dict[str, NDArray[Any]]:

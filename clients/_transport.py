@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -136,6 +137,12 @@ def method_of(
         case _wire.Unregister():
             return "unregister_system_shared_memory", {"name": operation.region}
     raise TypeError(f"{operation} is not a call")
+
+
+def take_error(task: asyncio.Future[Any]) -> None:
+    """For a task that nobody may wait for any more when it fails, which asyncio would complain about."""
+    if not task.cancelled():
+        task.exception()
 
 
 def headers_of(operation: _wire.Operation, prefix: str) -> dict[str, str] | None:

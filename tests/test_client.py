@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import tritonclient.grpc
 from PIL import Image
 
 from sightline.clients import AsyncClient, Client
+from sightline.clients._http import AsyncHttpTransport
 from sightline.clients._shm import FOLDER, PREFIX
 from sightline.deploy import LocalServer
 from sightline.errors import (
@@ -256,6 +259,13 @@ def test_cancel(client: Client, raw: bool) -> None:
     assert boxes(client.detect("red", picture())) == [list(BOX)]
 
 
+def answers(client: Client) -> bool:
+    try:
+        return boxes(client.detect("red", encoded(picture()))) == [list(BOX)]
+    except ServerUnavailable:
+        return False
+
+
 def test_overload_is_said(client: Client) -> None:
     client.labels("red")
     busy = encoded(picture(busy=True))
@@ -265,6 +275,65 @@ def test_overload_is_said(client: Client) -> None:
     for request in pending:
         request.cancel()
     assert any(isinstance(e, ServerUnavailable) and "is overloaded" in str(e) for e in refused), refused
+    assert wait_until(lambda: answers(client))
+
+
+@contextmanager
+def no_cancellation_seen(server: LocalServer) -> Iterator[None]:
+    """The server tells of every request that ends early meanwhile; there must be none."""
+    headers = {"triton-grpc-protocol-sightline-token": server.token}
+    with tritonclient.grpc.InferenceServerClient(server.grpc_address) as triton:
+        triton.update_log_settings({"log_verbose_level": 1}, headers=headers)
+        start = server.log_path.stat().st_size
+        try:
+            yield
+        finally:
+            triton.update_log_settings({"log_verbose_level": 0}, headers=headers)
+    told = server.log_path.read_bytes()[start:].decode(errors="replace")
+    assert "ModelInferHandler" in told
+    assert "Cancellation" not in told
+
+
+def test_grpc_leaves_what_nobody_waits_for_to_its_end(red: LocalServer) -> None:
+    """A cancellation that meets its answer would crash this tritonserver."""
+    busy = encoded(picture(busy=True))
+    with no_cancellation_seen(red), Client(red.grpc_address) as client:
+        client.labels("red")
+        with pytest.raises(DeadlineExceeded):
+            client.detect("red", busy, timeout_seconds=BUSY_SECONDS / 2)
+        pending = client.submit("red", busy)
+        time.sleep(BUSY_SECONDS / 5)
+        assert pending.cancel()
+
+
+async def test_grpc_leaves_what_no_task_waits_for_to_its_end(red: LocalServer) -> None:
+    busy = encoded(picture(busy=True))
+    with no_cancellation_seen(red):
+        async with AsyncClient(red.grpc_address) as client:
+            await client.labels("red")
+            with pytest.raises(DeadlineExceeded):
+                await client.detect("red", busy, timeout_seconds=BUSY_SECONDS / 2)
+            task = client.submit("red", busy)
+            await asyncio.sleep(BUSY_SECONDS / 5)
+            task.cancel()
+
+
+def test_http_cancels_in_silence_what_is_refused_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, free_port: int
+) -> None:
+    async def refuse(*_: object) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE_SECONDS)
+        raise ServerUnavailable("overloaded")
+
+    monkeypatch.setattr(AsyncHttpTransport, "perform", refuse)
+    with Client(f"localhost:{free_port}", protocol="http") as client:
+        pending = client.submit("red", picture())
+        time.sleep(0.1)
+        assert pending.cancel()
+        assert wait_until(pending.done)
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_many_threads_share_one_client(client: Client) -> None:

@@ -211,7 +211,7 @@ class _Build:
             page = keep_refused(self._card.name, proof.report)
             record_refused(records, staging / "new", self._card, facts.number, proof, page, self._seconds())
             raise BuildError(
-                "the served model does not answer like its source:\n  "
+                f"the served model {proof.verdict}:\n  "
                 + "\n  ".join(proof.failures)
                 + f"\nThe report is {page}. Nothing was published; --allow-drift keeps the version without publishing it"
             )

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,24 @@ from sightline.builders.network import canonical_network
 from sightline.builders.onnx_source import open_onnx
 from sightline.builders.proof import Measure, Proof, ProofSubject, StageDrift, prove
 from sightline.builders.proof.measures import Pair, agreement
-from sightline.builders.proof.prove import _notes as notes_of
 from sightline.builders.proof.reference.pixels import network_input
 from sightline.builders.proof.report import Shown, report_page
+from sightline.builders.proof.sameness import sameness
 from sightline.card import InputSpec, ModelCard, card_from_dict, load_card
 from sightline.errors import BuildError
 from sightline.frame import Frame
 from sightline.model_repository import shipped_card
 from sightline.preprocess_ext import letterbox
-from sightline.results import Classification, ClassMap, Detections, Embedding
-from tests.onnx_models import mean_colours, mean_quarters, yolov8_like
+from sightline.results import Classification, ClassMap, Detections, Embedding, Result
+from tests.onnx_models import (
+    OPSET,
+    mean_colours,
+    mean_quarters,
+    planted,
+    planted_masks,
+    write_pictures,
+    yolov8_like,
+)
 from tests.proof_page import check_proof
 
 FEW = {"samples": 3}
@@ -182,6 +192,187 @@ def test_a_build_that_drifts_is_refused_and_leaves_nothing(
     assert (repository / "embed_v1_network" / "proof" / "proof.html").exists()
 
 
+# ---------------------------------------------------------------- pictures that show nothing
+
+NOTHING_FOUND = {"score": 0.99}
+STRETCHED: dict[Callable[..., Path], dict[str, Any]] = {
+    planted: {"size": [384, 224]},
+    yolov8_like: {
+        "size": [64, 32],
+        "resize": "stretch",
+    },  # its boxes lie in the corner, where others have their padding
+}
+FAINT: dict[str, tuple[Callable[..., Path], str, dict[str, Any], set[str]]] = {
+    "boxes": (planted, "detect", {}, {"map"}),
+    "masks": (planted_masks, "segment", {}, {"map", "mask_iou"}),
+    "random weights, whose scores nearly tie": (
+        yolov8_like,
+        "detect",
+        {"input": STRETCHED[yolov8_like]},
+        {"map"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAINT)
+def test_where_nothing_is_found_the_best_candidates_are_compared(tmp_path: Path, kind: str) -> None:
+    make, task, values, measures = FAINT[kind]
+    proof = {"samples": 2, "images": write_pictures(tmp_path / "pictures")}
+    card = planted_card(make, tmp_path, task, limits=NOTHING_FOUND, **{**values, "proof": proof})
+    repository = tmp_path / "repository"
+    report = repository_from_card(card, repository, Choices(prove=True))
+    assert report.public
+    assert ", from score 0." in report.proof[0]
+    folder = repository / f"{task}_v1_network" / "proof"
+    check_proof(folder, "map")
+    said = json.loads((folder / "proof.json").read_text())
+    assert 0 < said["score"] < NOTHING_FOUND["score"]
+    assert {one["name"] for one in said["measures"]} == {"tensor_error", *measures}
+    assert said["notes"][0].startswith("At the card's score 0.99 the source finds nothing in these pictures.")
+    assert said["notes"][0] in unescape((folder / "proof.html").read_text())
+
+
+def other_unit(values: dict[str, Any]) -> None:
+    """The boxes then have no area."""
+    values["normalised"] = True
+
+
+def no_nms(values: dict[str, Any]) -> None:
+    values["iou"] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "said"),
+    [
+        (
+            planted,
+            other_unit,
+            (
+                r"mAP50 .*, from score 0\.9 is 0\.000; .* It drifted in: post-processing\.",
+                r"served model finds nothing where the source finds 2 objects.*stages that drift",
+            ),
+        ),
+        (
+            yolov8_like,
+            no_nms,
+            (r"post-processing answers otherwise than its reference.* of the objects differ",),
+        ),
+    ],
+)
+def test_a_wrong_stage_is_found_where_the_source_finds_nothing(
+    tmp_path: Path, make: Callable[..., Path], change: Callable[[dict[str, Any]], None], said: tuple[str, ...]
+) -> None:
+    proof = {"samples": 2, "images": write_pictures(tmp_path / "pictures")}
+    card = planted_card(make, tmp_path, "detect", limits=NOTHING_FOUND, input=STRETCHED[make], proof=proof)
+    repository = tmp_path / "repository"
+    repository_from_card(card, repository)
+    change_stage(repository, "detect_v1_postprocess", change)
+    failures = "\n".join(prove(subject_of(card, repository)).failures)
+    for words in said:
+        assert re.search(words, failures)
+
+
+def listed_objects(path: Path) -> Path:
+    """As torchvision exports detectors: boxes, labels and scores of three objects, wherever they are."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    values = {
+        "boxes": [[2, 2, 20, 20], [8, 8, 30, 30], [1, 9, 9, 30]], "kinds": [1, 2, 3], "values": [0.9, 0.8, 0.7],
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        *(helper.make_node("Add", [f"all_{name}", "nothing"], [name]) for name in values),
+    ]
+    constants = [numpy_helper.from_array(np.array(0, np.float32), "zero")]
+    constants += [
+        numpy_helper.from_array(np.array(v, np.float32), f"all_{name}") for name, v in values.items()
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, np.shape(v)) for name, v in values.items()
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])
+    graph = helper.make_graph(nodes, "listed", [images], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_a_source_without_any_candidate_is_not_proven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels and scores exchanged: no score has a class of the model, on either side, and all tensors are equal."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    head = {"kind": "mask_rcnn", "outputs": ["boxes", "values", "kinds"]}
+    proof = {"samples": 2, "images": write_pictures(tmp_path / "pictures")}
+    card = planted_card(listed_objects, tmp_path, "detect", head=head, labels=["a", "b", "c"], proof=proof)
+    repository = tmp_path / "repository"
+    with pytest.raises(
+        BuildError,
+        match=r"Nothing is proven: .*its head has 3 rows.*--images FOLDER.*head\.outputs.*\n.*--allow-drift",
+    ):
+        repository_from_card(card, repository, Choices(prove=True))
+    report = repository_from_card(card, repository, Choices(prove=True, allow_drift=True))
+    assert not report.public
+    assert "Nothing is proven" in report.proof[-1]
+    folder = repository / "detect_v1_network" / "proof"
+    said = json.loads((folder / "proof.json").read_text())
+    assert (said["passed"], [one["passed"] for one in said["measures"]]) == (False, [True])
+    assert "is not proven to answer like its source" in (folder / "proof.html").read_text()
+    right = card.model_copy(update={"head": card.head.model_copy(update={"outputs": ()})})
+    assert repository_from_card(right, repository, Choices(prove=True)).public
+
+
+LABELS = ("road", "car")
+
+
+def classified(kind: int) -> Classification:
+    return Classification(np.array([0.9], np.float32), np.array([kind], np.int32), LABELS)
+
+
+def mapped(*kinds: int) -> ClassMap:
+    return ClassMap(np.array([kinds], np.uint8), LABELS)
+
+
+def embedded(*values: float) -> Embedding:
+    return Embedding(np.array(values, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("task", "same", "different", "words"),
+    [
+        (
+            "classify",
+            [classified(1), classified(1)],
+            [classified(0), classified(1)],
+            "the same class, car, in every picture",
+        ),
+        (
+            "semantic",
+            [mapped(1, 1), mapped(1, 1)],
+            [mapped(1, 1), mapped(1, 0)],
+            "car alone in every picture",
+        ),
+        (
+            "embed",
+            [embedded(1, 0), embedded(1, 0.01)],
+            [embedded(1, 0), embedded(0.6, 0.8)],
+            "of all pictures are alike",
+        ),
+        ("detect", [], [], None),
+    ],
+)
+def test_the_proof_says_where_all_pictures_answer_the_same(
+    task: str, same: list[Result], different: list[Result], words: str | None
+) -> None:
+    card = card_from_dict({"name": "a", "source": "a.onnx", "task": task}, Path())
+    assert sameness(card, different) == sameness(card, same[:1]) == ()
+    if words:
+        (note,) = sameness(card, same)
+        assert words in note
+        assert "--images FOLDER" in note
+
+
 # ---------------------------------------------------------------- measures
 
 
@@ -224,6 +415,16 @@ def test_objects_at_the_score_limit_do_not_count_either_way() -> None:
     assert agreement(CARD, [Pair(boxes(2, score=limit + 0.01), Detections.empty())]) == []
     both = Pair(boxes(1), Detections(*joined(boxes(1), boxes(3, score=limit + 0.01))), boxes(3, score=limit))
     assert agreement(CARD, [both])[0].value == 1.0
+
+
+def test_a_second_box_of_an_object_counts_against_the_served_model() -> None:
+    """As without NMS; unless it is one that the source's NMS has suppressed by a little only."""
+    both, mixed = joined(boxes(4), boxes(4, shift=3)), [0, 4, 1, 5, 2, 6, 3, 7]
+    twice = Detections(*(values[mixed] for values in both))
+    (found,) = agreement(CARD, [Pair(boxes(4), twice, boxes(4))])
+    assert 0.5 < found.value < 0.95
+    (near,) = agreement(CARD, [Pair(boxes(4), twice, twice)])
+    assert near.value == 1.0
 
 
 def joined(*many: Detections) -> tuple[Any, Any, Any]:
@@ -290,10 +491,3 @@ def test_hostile_labels_stay_text(tmp_path: Path) -> None:
     page = report_page(subject_of(card, tmp_path), failed_proof(), [Shown(picture, Pair(found, found))])
     assert b"<img src=x" not in page
     assert b"&lt;img src=x" in page
-
-
-def test_the_proof_says_when_the_pictures_show_nothing(tmp_path: Path) -> None:
-    card = planted_card(mean_colours, tmp_path, "classify")
-    tensors = Measure("tensor_error", "tensor error", 0.0, 0.05, False, 3)
-    subject = subject_of(card, tmp_path)
-    assert "finds nothing" in notes_of(subject, (tensors,))[0]

@@ -21,6 +21,7 @@ from sightline.errors import BadInputError
 from sightline.results import Classification, ClassMap, Detections, Embedding, Result
 
 Floats = NDArray[np.float32]
+POSTPROCESS = "post-processing"
 # Mean differences that rounding explains, as shares of an output's spread.
 _EXPORT, _CANONICAL, _POSTPROCESS = 2e-3, 1e-4, 0.02
 _ENGINE = {"fp32": 2e-3, "fp16": 1e-2, "bf16": 3e-2, "int8": 8e-2, "fp8": 8e-2}
@@ -54,7 +55,7 @@ class DriftMeter:
         self._levels("decode and preprocess", answer.tensor, self.served.decode(picture))
         self._levels("preprocess frames", answer.tensor, self.served.letterbox(picture))
         self._share("engine", canonical, engine)
-        self._postprocess(picture, answer)
+        self.postprocess(picture, answer, answer.result)
         return engine
 
     def stages(self) -> tuple[StageDrift, ...]:
@@ -67,7 +68,7 @@ class DriftMeter:
             ("decode and preprocess", "levels of 255", _LEVELS),
             ("preprocess frames", "levels of 255", _LEVELS),
             ("engine", f"mean difference ÷ spread, {precision}", _ENGINE[precision]),
-            ("post-processing", "share of other answers", _POSTPROCESS),
+            (POSTPROCESS, "share of other answers", _POSTPROCESS),
         )
         made = []
         for stage, what, allowed in plans:
@@ -88,13 +89,18 @@ class DriftMeter:
         difference = np.abs(wanted.astype(np.float64) - got) * std
         self._note(stage, float(difference.mean()), float(difference.max()))
 
-    def _postprocess(self, picture: NDArray[np.uint8], answer: SourceAnswer) -> None:
+    def forget_postprocess(self) -> None:
+        """Two empty answers say nothing."""
+        self._seen.pop(POSTPROCESS, None)
+
+    def postprocess(self, picture: NDArray[np.uint8], answer: SourceAnswer, wanted: Result) -> None:
+        """Compare the stage's answer to the source's outputs with the one that is wanted."""
         names = tuple(spec.name for spec in TASKS[self.subject.card.task].outputs)
         outputs = self.served.postprocess(answer.raw, answer.geometry, names)
         size = picture.shape[1], picture.shape[0]
         found = self._question.results(outputs, lambda _: size)[0]
-        share = 1.0 if isinstance(found, BadInputError) else _other_share(answer.result, found)
-        self._note("post-processing", share, share)
+        share = 1.0 if isinstance(found, BadInputError) else _other_share(wanted, found)
+        self._note(POSTPROCESS, share, share)
 
     def _note(self, stage: str, mean: float, largest: float) -> None:
         self._seen.setdefault(stage, []).append((mean, largest))

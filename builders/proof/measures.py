@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from sightline.builders.proof.subject import Measure
 from sightline.builders.train.evaluate import average_precision, box_iou, match
-from sightline.card import ModelCard
+from sightline.card import Limits, ModelCard
 from sightline.results import Classification, ClassMap, Detections, Embedding, Result
 
 Floats = NDArray[np.float32]
 MATCH_IOU = 0.5
 BORDER, BORDER_SHARE = 0.05, 0.25
+IOU_BORDER = 0.1
+_SAME = 0.999
 
 
 def border(limit: float) -> float:
@@ -24,9 +26,30 @@ def border(limit: float) -> float:
     return min(BORDER, limit * BORDER_SHARE)
 
 
+def looser(limits: Limits, score: float, detections: int) -> Limits:
+    """Down to a lower score, and with boxes that NMS suppresses by so little that rounding may let them live."""
+    iou = min(limits.iou + IOU_BORDER, 1.0)
+    return limits.model_copy(update={"score": score, "iou": iou, "detections": detections})
+
+
+def limit_of(score: float) -> float:
+    """The limit above which, by a border, objects from this score on are."""
+    return max(score - BORDER, score / (1 + BORDER_SHARE)) * (1 - 1e-6)
+
+
+def counted(card: ModelCard, found: Detections) -> NDArray[np.bool_]:
+    """Which of the objects are well above the card's limit."""
+    return np.asarray(found.scores >= card.limits.score + border(card.limits.score))
+
+
+def object_count(result: Result) -> int:
+    """How many objects of an area there are."""
+    return len(_boxes(result))
+
+
 @dataclass(frozen=True)
 class Pair:
-    """One picture's answers; loose: the source's detections from a little below the limit on."""
+    """One picture's answers; loose: the source's detections within a little of the limits of score and overlap."""
 
     source: Result
     served: Result
@@ -104,9 +127,12 @@ def _verdicts(
     scores, verdicts, count = [], [], 0
     for pair in pairs:
         source, served = _of(_boxes(pair.source), kind), _of(_boxes(pair.served), kind)
-        sure = source.scores >= card.limits.score + border(card.limits.score)
-        loose = _of(_boxes(pair.loose), kind).boxes if pair.loose is not None else source.boxes[~sure]
-        borderline = np.concatenate([loose, source.boxes[~sure]])
+        sure = counted(card, source)
+        loose = _of(_boxes(pair.loose), kind).boxes if pair.loose is not None else source.boxes[:0]
+        new = (box_iou(loose, source.boxes[sure]) < _SAME).all(
+            axis=1
+        )  # a second box of an object is a mistake
+        borderline = np.concatenate([loose[new], source.boxes[~sure]])
         verdicts.append(match(served.boxes, source.boxes[sure], borderline, MATCH_IOU))
         scores.append(served.scores)
         count += int(sure.sum())

@@ -62,12 +62,11 @@ def report_page(subject: ProofSubject, proof: Proof, shown: Sequence[Shown]) -> 
 
 
 def _header(subject: ProofSubject, proof: Proof, title: str) -> str:
-    verdict = "answers like its source" if proof.passed else "does not answer like its source"
     kind = "good" if proof.passed else "bad"
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in (*proof.failures, *proof.notes))
     return (
         f'<header class="{kind}"><p class=task>{escape(subject.card.task)}</p><h1>{escape(title)}</h1>'
-        f"<p class=verdict><b>{'✓' if proof.passed else '✗'}</b> {verdict}</p>"
+        f"<p class=verdict><b>{'✓' if proof.passed else '✗'}</b> {escape(proof.verdict)}</p>"
         f"<p class=sub>{escape(subject.origin)} against {escape(proof.served_by)}, {escape(proof.data)}</p>{notes}</header>"
     )
 

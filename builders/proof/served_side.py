@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -12,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.builders.proof.subject import ProofSubject
+from sightline.builders.repository import CONFIG
 from sightline.builders.stages.wire import raw_name
+from sightline.card import Limits
 from sightline.errors import BuildError, MissingDependencyError
 from sightline.frame import Frame
 from sightline.naming import stage_model
 from sightline.results import Result
+from sightline.runtime import TOKEN_KEY
 
 Floats = NDArray[np.float32]
 _START_SECONDS = 180.0
@@ -30,6 +34,7 @@ class ServedSide:
         from sightline.deploy.local.server import LocalServer
 
         self._name, self._number = subject.card.name, subject.number
+        self._repository = subject.repository
         self._outputs = len(subject.network.shapes)
         self._server = LocalServer(subject.repository, restart=False)
         self._client: Any = None
@@ -112,6 +117,27 @@ class ServedSide:
         }
         inputs["GEOMETRY"] = geometry[None]
         return dict(zip(names, self._ask("postprocess", inputs, names), strict=True))
+
+    def ask_from(self, limits: Limits) -> None:
+        """From now on the same server answers with more: its post-processing stage is loaded once more with these limits."""
+        from google.protobuf import json_format, text_format
+        from tritonclient.grpc import model_config_pb2
+
+        model = stage_model(self._name, self._number, "postprocess")
+        text = (self._repository / model / CONFIG).read_text(encoding="utf-8")
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
+        told = {"score": limits.score, "detections": limits.detections}
+        parameter = config.parameters["sightline"]
+        parameter.string_value = json.dumps({**json.loads(parameter.string_value), **told})
+        try:
+            self._stages.load_model(
+                model,
+                headers={f"triton-grpc-protocol-{TOKEN_KEY}": self._server.token},
+                config=json_format.MessageToJson(config, preserving_proto_field_name=True),
+                client_timeout=_REQUEST_SECONDS,
+            )
+        except self._triton.InferenceServerException as error:
+            raise BuildError(f"the stage {model} cannot be loaded with {told}: {error.message()}") from error
 
     def _ask(
         self, stage: str, inputs: Mapping[str, NDArray[Any]], outputs: tuple[str, ...]

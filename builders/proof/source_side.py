@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightline.builders.network import CanonicalNetwork
 from sightline.builders.onnx_source import OnnxSource
-from sightline.builders.proof.reference.heads import Found, activated, detections, rows_of
+from sightline.builders.proof.reference.heads import activated, detections, rows_of
 from sightline.builders.proof.reference.pictures import class_map, pasted_masks, prototype_masks
 from sightline.builders.proof.reference.pixels import network_input
 from sightline.builders.proof.subject import ProofSubject
@@ -60,6 +60,17 @@ class SourceSide:
         """Post-processing in plain numpy."""
         return result_of(self._card, self._network, raw, geometry, limits or self._card.limits)
 
+    def boxes(self, raw: tuple[Floats, ...], geometry: Floats, limits: Limits) -> Detections:
+        """What result() finds, without masks."""
+        return _objects(self._card, self._network, raw, geometry, limits, masks=False)
+
+    def row_scores(self, raw: tuple[Floats, ...]) -> NDArray[np.float64]:
+        """The highest score of each row of a detector's head; 0 where it has no score of a class of the model."""
+        values = {**self._network.plan.parameters, "score": 0.0}
+        rows = rows_of(self._network.plan.kind, raw, values)
+        best = rows.scores.max(axis=1, initial=-np.inf)
+        return np.where(np.isfinite(best) & np.isfinite(rows.boxes).all(axis=1), np.maximum(best, 0), 0)
+
 
 def head_outputs(outputs: list[Floats], network: CanonicalNetwork) -> tuple[Floats, ...]:
     """Without the batch; `shift` of the plan is added to the first."""
@@ -87,21 +98,29 @@ def result_of(
     if card.task == "embed":
         vector = raw[0].reshape(-1).astype(np.float64)
         return Embedding((vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32))
-    found = detections(rows_of(network.plan.kind, raw, values), geometry, limits, values)
-    return _objects(card, network, raw, geometry, found)
+    return _objects(card, network, raw, geometry, limits, masks=card.task == "segment")
 
 
 def _objects(
-    card: ModelCard, network: CanonicalNetwork, raw: tuple[Floats, ...], geometry: Floats, found: Found
+    card: ModelCard,
+    network: CanonicalNetwork,
+    raw: tuple[Floats, ...],
+    geometry: Floats,
+    limits: Limits,
+    *,
+    masks: bool,
 ) -> Detections:
-    values = network.plan.parameters
+    values = {**network.plan.parameters, "score": limits.score}
+    found = detections(rows_of(network.plan.kind, raw, values), geometry, limits, values)
     texts = None
-    if card.task == "segment":
-        if values.get("extra") == "masks":
-            masks = prototype_masks(found.extras, raw[-1], found.boxes, geometry, values)
-        else:
-            masks = pasted_masks(raw[-1][found.rows], found.boxes, geometry)
-        texts = tuple(rle_encode(mask) for mask in masks)
+    if masks:
+        pasted = values.get("extra") != "masks"
+        drawn = (
+            pasted_masks(raw[-1][found.rows], found.boxes, geometry)
+            if pasted
+            else prototype_masks(found.extras, raw[-1], found.boxes, geometry, values)
+        )
+        texts = tuple(rle_encode(mask) for mask in drawn)
     return Detections(
         found.boxes.astype(np.float32).reshape(-1, 4),
         found.scores.astype(np.float32),

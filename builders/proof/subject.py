@@ -32,6 +32,11 @@ class ProofSubject:
     number: int
     facts: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def finds_objects(self) -> bool:
+        """Whether the model answers with objects, of which there may be none."""
+        return self.card.task in ("detect", "segment")
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -71,7 +76,11 @@ class StageDrift:
 
 @dataclass(frozen=True)
 class Proof:
-    """How the served model answers against its source."""
+    """How the served model answers against its source.
+
+    faults: why it fails whatever the measures say: one side finds nothing, or there was nothing to compare. score: from
+    which on objects were compared, where the source finds none at the card's.
+    """
 
     measures: tuple[Measure, ...]
     stages: tuple[StageDrift, ...]
@@ -80,23 +89,34 @@ class Proof:
     served_by: str
     seconds: float
     notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    score: float | None = None
     report: bytes = field(default=b"", repr=False)
 
     @property
     def passed(self) -> bool:
-        """Whether every measure keeps its threshold."""
-        return all(measure.passed for measure in self.measures)
+        """Whether every measure keeps its threshold, and nothing else is at fault."""
+        return not self.faults and all(measure.passed for measure in self.measures)
+
+    @property
+    def verdict(self) -> str:
+        """What is said of the served model."""
+        if self.passed:
+            return "answers like its source"
+        unknown = all(measure.passed and measure.name == "tensor_error" for measure in self.measures)
+        return "is not proven to answer like its source" if unknown else "does not answer like its source"
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """One line for each measure below its threshold, and where it drifted."""
+        """One line for each measure below its threshold, and where it drifted; then the faults."""
         drifted = [stage.stage for stage in self.stages if not stage.passed]
         where = f" It drifted in: {', '.join(drifted)}." if drifted else ""
-        return tuple(
+        measures = tuple(
             f"{measure.what} is {measure.value:.3f}; the card asks for {measure.threshold:g} (proof.{measure.name}).{where}"
             for measure in self.measures
             if not measure.passed
         )
+        return (*measures, *self.faults)
 
     @property
     def summary(self) -> str:
@@ -114,4 +134,6 @@ class Proof:
             "served_by": self.served_by,
             "seconds": round(self.seconds, 2),
             "notes": list(self.notes),
+            "faults": list(self.faults),
+            "score": self.score,
         }

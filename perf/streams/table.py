@@ -82,7 +82,8 @@ def _network(found: Mapping[str, Any]) -> list[Bar]:
         if ages:
             at = f"{row['cameras_at_80_percent']} cameras at {rate} a second, {row['minutes']:g} minutes"
             slope = row["p99_slope_ms_an_hour"]
-            remark = f"p50 {ages['p50']:.1f}, p95 {ages['p95']:.1f}, inference {row['inference_ms']:.1f} ms; {slope} ms/h"
+            remark = f"p50 {ages['p50']:.1f}, p95 {ages['p95']:.1f}, inference {row['inference_ms']:.1f} ms"
+            remark += "" if slope is None else f"; {slope} ms/h"
             made.append(
                 Bar(f"{at}: p99", ages["p99"], row["p99_limit_ms"], "ms", at_least=False, remark=remark)
             )

@@ -88,10 +88,24 @@ else
     step "Python packages and the native build (one to two minutes the first time)"
 fi
 rm -f .venv/.pip-failed
-( .venv/bin/python -m pip install --disable-pip-version-check --editable ".[$what]" 2>&1 || touch .venv/.pip-failed ) |
-    tee .venv/pip.log |
-    sed -un 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s/^ *Downloading .*\/\{0,1\}\(.*MB)\).*/  download \1/p; /^Building/p; /^Successfully/p'
-[ ! -e .venv/.pip-failed ] || { tail -n 30 .venv/pip.log; echo "installing failed: the whole log is .venv/pip.log"; exit 1; }
+install() { # not compiled to bytecode, which Python does where it imports: most of it never is
+    ( .venv/bin/python -m pip install --disable-pip-version-check --no-compile "$@" 2>&1 || touch .venv/.pip-failed ) |
+        tee .venv/pip.log |
+        sed -un 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s/^ *Downloading .*\/\{0,1\}\(.*MB)\).*/  download \1/p; /^Building/p; /^Successfully/p'
+    [ ! -e .venv/.pip-failed ] || { tail -n 30 .venv/pip.log; echo "installing failed: the whole log is .venv/pip.log"; exit 1; }
+}
+if [ "$what" = test ]; then
+    install cmake cython ninja pytest scikit-build-core
+    # pip works on one core: the other builds the tests' programs; what fails here fails again in its test, with its output
+    PATH="$PWD/.venv/bin:$PATH" setsid .venv/bin/python -m tests.native_build >.venv/native.log 2>&1 &
+    trap 'kill -TERM -- "-$!" 2>/dev/null' EXIT
+    trap 'exit 1' HUP INT TERM
+    install --no-build-isolation --editable ".[test]" # the test of the wheel goes on in the same build folder
+    wait
+    trap - EXIT HUP INT TERM
+else
+    install --editable ".[$what]"
+fi
 .venv/bin/python -c 'import sightline.preprocess_ext' || { echo "the native build failed: see above"; exit 1; }
 touch ".venv/.$what"
 [ "$what" = test ] && touch .venv/.demo

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs over the C core alone, built for the tests with CMake."""
+"""Programs over the C core alone, built for the tests with CMake.
+
+`python -m tests.native_build` builds them all; deploy/setup.sh does so while pip is at work on one core.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +31,44 @@ def require_tool(name: str, packages: str) -> str:
 def sanitized_build(target: str) -> Path:
     """Build `target` under AddressSanitizer and UBSan; returns the folder of the build."""
     return native_build("sanitized", target, "-DSIGHTLINE_SANITIZE=ON")
+
+
+def optimised_build() -> Path:
+    """The C tests as in the package."""
+    return native_build("optimised", "c_tests", "-DSIGHTLINE_C_TESTS=ON")
+
+
+def aarch64_build() -> Path:
+    """The C tests for aarch64."""
+    compiler = require_tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
+    return native_build(
+        "aarch64",
+        "c_tests",
+        "-DSIGHTLINE_C_TESTS=ON",
+        "-DCMAKE_SYSTEM_NAME=Linux",
+        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+        f"-DCMAKE_C_COMPILER={compiler}",
+    )
+
+
+def fuzz_build() -> Path:
+    """All fuzzers."""
+    compiler = "clang" if _has_libfuzzer() else "gcc"  # with gcc driver.c stands in for libFuzzer
+    return native_build(f"fuzz-{compiler}", "fuzzers", "-DSIGHTLINE_FUZZ=ON", compiler=compiler)
+
+
+def _has_libfuzzer() -> bool:
+    code = (
+        "#include <stddef.h>\nint LLVMFuzzerTestOneInput(const char *d, size_t n);\n"
+        "int LLVMFuzzerTestOneInput(const char *d, size_t n) { return d == 0 && n != 0; }\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        (source := Path(folder) / "probe.c").write_text(code)
+        command = ["clang", "-fsanitize=fuzzer,address,undefined", str(source), "-o", f"{folder}/probe"]
+        try:
+            return subprocess.run(command, capture_output=True, timeout=240).returncode == 0
+        except FileNotFoundError:
+            return False
 
 
 def native_build(name: str, target: str, *options: str, compiler: str | None = None, jobs: int = 2) -> Path:
@@ -61,3 +103,22 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 
 def _require(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+
+
+def _main() -> None:
+    builds = (
+        fuzz_build,
+        optimised_build,
+        lambda: sanitized_build("c_tests"),
+        lambda: sanitized_build("deepstream_hosts"),
+        aarch64_build,
+    )
+    for build in builds:
+        try:
+            print(build())
+        except (AssertionError, pytest.skip.Exception) as error:  # its tests tell it again
+            print(error)
+
+
+if __name__ == "__main__":
+    _main()

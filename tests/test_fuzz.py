@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native_build import BUILD_SECONDS, ROOT, native_build
+from tests.native_build import BUILD_SECONDS, ROOT, fuzz_build
 
 FUZZ = ROOT / "tests" / "fuzz"
 SOURCES = sorted([*FUZZ.glob("fuzz_*.c"), *FUZZ.glob("fuzz_*.cpp")])
@@ -22,25 +22,6 @@ STALL_SECONDS = 20  # one input may take no longer
 AT_ONCE = 2
 
 Outcome = tuple[int, str]
-
-
-def _has_libfuzzer(folder: Path) -> bool:
-    source = folder / "probe.c"
-    source.write_text(
-        "#include <stddef.h>\nint LLVMFuzzerTestOneInput(const char *d, size_t n);\n"
-        "int LLVMFuzzerTestOneInput(const char *d, size_t n) { return d == 0 && n != 0; }\n"
-    )
-    command = ["clang", "-fsanitize=fuzzer,address,undefined", str(source), "-o", str(folder / "probe")]
-    try:
-        return subprocess.run(command, capture_output=True, timeout=240).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def _build(folder: Path) -> Path:
-    compiler = "clang" if _has_libfuzzer(folder) else "gcc"  # with gcc driver.c stands in for libFuzzer
-    build = native_build(f"fuzz-{compiler}", "fuzzers", "-DSIGHTLINE_FUZZ=ON", compiler=compiler)
-    return build / "tests" / "fuzz"
 
 
 def _run(program: Path, found: Path) -> Outcome:
@@ -79,7 +60,7 @@ def runs(
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == "test_the_invariant_holds"
     ]
-    programs = _build(folder)
+    programs = fuzz_build() / "tests" / "fuzz"
     KEPT.mkdir(parents=True, exist_ok=True)
     pool = ThreadPoolExecutor(AT_ONCE)
     futures = {}

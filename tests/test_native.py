@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.native_build import BUILD_SECONDS, ROOT, native_build, require_tool, sanitized_build
+from tests.native_build import (
+    BUILD_SECONDS,
+    ROOT,
+    aarch64_build,
+    optimised_build,
+    require_tool,
+    sanitized_build,
+)
 
 pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 PROGRAMS = sorted(path.stem for path in (ROOT / "tests" / "native").glob("test_*.c"))
@@ -35,22 +42,13 @@ def sanitized() -> Path:
 
 @pytest.fixture(scope="module")
 def optimised() -> Path:
-    return _programs(native_build("optimised", "c_tests", "-DSIGHTLINE_C_TESTS=ON"))
+    return _programs(optimised_build())
 
 
 @pytest.fixture(scope="module")
 def aarch64() -> Path:
     require_tool("qemu-aarch64", "qemu-user")
-    compiler = require_tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross")
-    build = native_build(
-        "aarch64",
-        "c_tests",
-        "-DSIGHTLINE_C_TESTS=ON",
-        "-DCMAKE_SYSTEM_NAME=Linux",
-        "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
-        f"-DCMAKE_C_COMPILER={compiler}",
-    )
-    return _programs(build)
+    return _programs(aarch64_build())
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

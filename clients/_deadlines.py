@@ -51,7 +51,7 @@ class Deadlines:
             for expire in due:
                 try:
                     expire()
-                except Exception:  # of the caller's callback; the other requests have deadlines too
+                except BaseException:  # of the caller's callback; the other requests have deadlines too
                     log.exception("a callback at a request's deadline failed")
 
     def _next_due(self) -> list[Callable[[], None]] | None:
@@ -72,5 +72,5 @@ class Deadlines:
 
     def _sleep(self, seconds: float) -> None:
         self._wakes_at = time.monotonic() + seconds
-        self._changed.wait(max(0.0, seconds))
+        self._changed.wait(min(max(0.0, seconds), threading.TIMEOUT_MAX))
         self._wakes_at = 0.0

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FuturesTimeoutError
+from contextlib import suppress
 from typing import Any
 
 import tritonclient.grpc
@@ -22,7 +23,7 @@ import tritonclient.grpc.aio
 from sightline.clients import _wire
 from sightline.clients._deadlines import Deadlines
 from sightline.clients._errors_border import error_from
-from sightline.clients._request import Request, callback, run_outside_callbacks
+from sightline.clients._request import Request, callback, in_callback, run_outside_callbacks
 from sightline.clients._session import Deadline, Session
 from sightline.clients._transport import Cancel, Done, headers_of, method_of, take_error, tensors_of
 from sightline.errors import DeadlineExceeded, InferenceError, ServerUnavailable
@@ -53,18 +54,31 @@ def channel_arguments(is_local: bool) -> list[tuple[str, int]]:
     ]
 
 
+class _Client(tritonclient.grpc.InferenceServerClient):  # type: ignore[misc]
+    """Safe for threads: async_infer sends, and adds its callback to the call that an attribute holds."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._calls = threading.local()
+        super().__init__(*arguments, **options)
+
+    @property
+    def _call_future(self) -> Any:
+        return self._calls.last
+
+    @_call_future.setter
+    def _call_future(self, call: Any) -> None:
+        self._calls.last = call
+
+
 class GrpcTransport:
     """Blocking calls and callbacks; safe for threads."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._client = tritonclient.grpc.InferenceServerClient(
-            session.address, channel_args=channel_arguments(session.is_local)
-        )
+        self._client = _Client(session.address, channel_args=channel_arguments(session.is_local))
         self._helper: ThreadPoolExecutor | None = None
         self._deadlines = Deadlines()
         self._lock = threading.Lock()
-        self._sending = threading.RLock()  # a callback may run within, and send
         self._answered = threading.Condition(self._lock)
         self._under_way: set[Request] = set()
         self._closed = False
@@ -97,9 +111,9 @@ class GrpcTransport:
     def close(self) -> None:
         """See Transport. The server gets a moment to answer what is under way."""
         with self._lock:
-            requests, self._closed = tuple(self._under_way), True
-            if self._helper is not None:
-                self._helper.shutdown(wait=False, cancel_futures=True)
+            requests, helper, self._closed = tuple(self._under_way), self._helper, True
+        if helper is not None:
+            helper.shutdown(wait=False, cancel_futures=True)
         for request in requests:
             request.cancel()
         run_outside_callbacks(self._end)
@@ -107,10 +121,11 @@ class GrpcTransport:
     def _end(self) -> None:
         with self._lock:
             is_idle = self._answered.wait_for(lambda: not self._under_way, CLOSE_SECONDS)
-        if is_idle:
-            self._client.close()
-        else:
-            threading.Thread(target=self._end_later, name="sightline-close", daemon=True).start()
+        if not is_idle:
+            with suppress(RuntimeError):  # no thread starts where the interpreter is about to end
+                threading.Thread(target=self._end_later, name="sightline-close", daemon=True).start()
+                return
+        self._client.close()
 
     def _end_later(self) -> None:
         with self._lock:
@@ -118,20 +133,22 @@ class GrpcTransport:
         self._client.close()
 
     def _wait(self, operation: _wire.Infer, deadline: Deadline) -> Any:
+        if in_callback():
+            raise InferenceError(
+                "a callback cannot wait for another request, whose answer it would hold up; submit it"
+            )
         future: Future[Any] = Future()
-
-        def settle(answer: Any, error: BaseException | None) -> None:
-            future.set_result(answer) if error is None else future.set_exception(error)
-
-        request = self._send(operation, deadline, settle)
+        request = self._send(operation, deadline, functools.partial(_settle, future))
         try:
-            return future.result(deadline.remaining())
+            return future.result(min(deadline.remaining(), threading.TIMEOUT_MAX))
         except FuturesTimeoutError as error:
             request.fail(error)
             return future.result()
         except BaseException:
             request.cancel()
             raise
+        finally:
+            del future  # an error of it refers to this call: a circle that would hold the image
 
     def _send(self, operation: _wire.Infer, deadline: Deadline, done: Done) -> Request:
         request = Request(done, lambda error: self._ours(error, operation, deadline), self._deadlines)
@@ -140,25 +157,26 @@ class GrpcTransport:
         try:
             self._check_open()
             _, arguments = method_of(operation, _tensors, deadline)
-            told = functools.partial(self._finished, operation, request)
-            with self._sending:  # tritonclient's async_infer is not safe for threads
-                self._client.async_infer(
-                    **arguments, callback=told, client_timeout=_left(deadline) + LEFT_SECONDS
-                )
-        except Exception as error:
+            told = functools.partial(self._finished, operation.names_in_regions, request)
+            self._client.async_infer(
+                **arguments, callback=told, client_timeout=_left(deadline) + LEFT_SECONDS
+            )
+        except BaseException as error:
             self._forget(request)
             request.fail(error)
+            if not isinstance(error, Exception):
+                raise
         return request
 
     def _check_open(self) -> None:
         if self._closed:
             raise ServerUnavailable("this client is closed; make a new one")
 
-    def _finished(self, operation: _wire.Infer, request: Request, result: Any, error: Any) -> None:
-        """On a thread of gRPC."""
+    def _finished(self, in_regions: frozenset[str], request: Request, result: Any, error: Any) -> None:
+        """On a thread of gRPC, which keeps what is bound here until the call has ended."""
         try:
             with callback():
-                _tell(request, operation, result, error)
+                _tell(request, in_regions, result, error)
         finally:
             self._forget(request)
 
@@ -210,10 +228,12 @@ class AsyncGrpcTransport:
 
     async def close(self) -> None:
         """See AsyncTransport. The server gets a moment to answer what is under way."""
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=CLOSE_SECONDS)
-        if self._client is not None:
-            await self._client.close()
+        try:
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=CLOSE_SECONDS)
+        finally:
+            if self._client is not None:
+                await self._client.close()
 
     async def _wait(self, call: Callable[..., Coroutine[Any, Any, Any]], deadline: Deadline) -> Any:
         left = _left(deadline)
@@ -221,10 +241,13 @@ class AsyncGrpcTransport:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(take_error)
-        await asyncio.wait([task], timeout=left)
-        if not task.done():
-            raise TimeoutError
-        return task.result()
+        try:
+            await asyncio.wait([task], timeout=left)
+            if not task.done():
+                raise TimeoutError
+            return task.result()
+        finally:
+            del task  # as above
 
 
 def _left(deadline: Deadline) -> float:
@@ -242,11 +265,17 @@ def _report(future: Any, done: Done) -> None:
         done(None if error else future.result(), error)
 
 
-def _tell(request: Request, operation: _wire.Infer, result: Any, error: Exception | None) -> None:
+def _settle(future: Future[Any], answer: Any, error: BaseException | None) -> None:
+    future.set_result(answer) if error is None else future.set_exception(error)
+
+
+def _tell(request: Request, in_regions: frozenset[str], result: Any, error: Exception | None) -> None:
+    if request.is_told:
+        return None
+    if error is not None:
+        return request.fail(error)
     try:
-        if error is not None:
-            raise error
-        answer = None if request.is_told else _answer(operation, result)
+        answer = _outputs(result.get_response(), in_regions)
     except Exception as failure:
         request.fail(failure)
     else:

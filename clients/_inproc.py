@@ -161,9 +161,9 @@ class AsyncInProcessTransport:
 def _finished(request: Request, outputs: Outputs | None, error: Exception | None) -> None:
     """On a thread of the server."""
     with callback():
+        if error is not None:
+            return request.fail(error)
         try:
-            if error is not None:
-                raise error
             answer = answer_of(outputs or [])
         except Exception as failure:
             request.fail(failure)

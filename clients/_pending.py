@@ -21,7 +21,8 @@ T = TypeVar("T")
 class PendingResult(Generic[T]):
     """What a model says about one image, some time later. Safe for threads.
 
-    Callbacks run in the connection's own thread: keep them short and never wait for another request in one.
+    Callbacks run in the connection's own thread, in that of the deadlines, or in the one that cancels or closes: keep them
+    short, take no lock in one that is held while cancelling, and never wait for another request in one.
     """
 
     def __init__(self, flow: Flow[T], transport: Transport, deadline: Deadline) -> None:

@@ -25,10 +25,15 @@ def callback() -> Iterator[None]:
         _callbacks.depth -= 1
 
 
+def in_callback() -> bool:
+    """Whether this thread may not wait for an answer, since it is the one that brings them."""
+    return bool(getattr(_callbacks, "depth", 0))
+
+
 def run_outside_callbacks(function: Callable[[], None]) -> None:
-    """At once, but on a thread of its own where this one carries a callback: what waits for callbacks may not be one."""
-    if getattr(_callbacks, "depth", 0):
-        threading.Thread(target=function, name="sightline-close").start()
+    """At once, or on a thread of its own, for which the process waits, where this one carries a callback."""
+    if in_callback():
+        threading.Thread(target=function, name="sightline-close", daemon=False).start()
     else:
         function()
 
@@ -36,14 +41,14 @@ def run_outside_callbacks(function: Callable[[], None]) -> None:
 class Request:
     """Whichever comes first, its answer, its deadline or its cancellation, is told to `done`. Safe for threads.
 
-    `ours` makes any error one of ours.
+    `ours` makes any error one of ours. Told, it holds neither: gRPC keeps it for as long as the call takes.
     """
 
     def __init__(
         self, done: Done, ours: Callable[[BaseException], InferenceError], deadlines: Deadlines
     ) -> None:
         self._done: Done | None = done
-        self._ours = ours
+        self._ours: Callable[[BaseException], InferenceError] | None = ours
         self._deadlines = deadlines
         self._give_up: Callable[[], None] | None = None
         self._number: int | None = None
@@ -78,9 +83,9 @@ class Request:
 
     def _tell(self, answer: Any, error: BaseException | None) -> None:
         with self._lock:
-            done, self._done = self._done, None
+            done, ours, self._done, self._ours = self._done, self._ours, None, None
             number, self._number, self._give_up = self._number, None, None
         if number is not None:
             self._deadlines.forget(number)
-        if done is not None:
-            done(answer, None if error is None else self._ours(error))
+        if done is not None and ours is not None:
+            done(answer, None if error is None else ours(error))

@@ -55,8 +55,12 @@ def yolov8_like(
     nhwc: bool = False,
     metadata: dict[str, str] | None = None,
     weight_scale: float = 1.0,
+    box_scale: float = 1.0,
 ) -> Path:
-    """A conv net with random weights and the output layout (N, 4 + classes, anchors) of YOLOv8, stride 8."""
+    """A conv net with random weights and the output layout (N, 4 + classes, anchors) of YOLOv8, stride 8.
+
+    Boxes lie between 0 and box_scale, scores between 0 and 1.
+    """
     width, height = size
     anchors = (width // 8) * (height // 8)
     generator = np.random.default_rng(0)
@@ -81,6 +85,10 @@ def yolov8_like(
         )
         nodes.append(helper.make_node("Sigmoid", [f"conv{index}"], [f"act{index}"]))
         current = f"act{index}"
+    if box_scale != 1.0:
+        constants.append(_constant("scale", np.reshape([box_scale] * 4 + [1.0] * classes, (-1, 1, 1))))
+        nodes.append(helper.make_node("Mul", [current, "scale"], ["scaled"]))
+        current = "scaled"
     constants.append(_constant("shape", [0, 4 + classes, -1], np.int64))
     nodes.append(helper.make_node("Reshape", [current, "shape"], ["flat" if transposed else "output0"]))
     if transposed:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc
+from numpy.typing import NDArray
 from PIL import Image
 
 from sightline.clients import AsyncClient, Client
@@ -316,6 +318,46 @@ async def test_grpc_leaves_what_no_task_waits_for_to_its_end(red: LocalServer) -
             task = client.submit("red", busy)
             await asyncio.sleep(BUSY_SECONDS / 5)
             task.cancel()
+
+
+def test_a_failed_grpc_request_holds_no_image(red: LocalServer) -> None:
+    """Neither while the server still works on it, nor in a circle that waits for the garbage collector."""
+
+    def fails(image: NDArray[np.uint8]) -> bool:
+        try:
+            client.detect("red", image, timeout_seconds=BUSY_SECONDS / 5)
+        except DeadlineExceeded:
+            return True
+        return False
+
+    gc.disable()
+    try:
+        with Client(red.grpc_address, shared_memory="off") as client:
+            client.labels("red")
+            image = picture(busy=True)
+            held = weakref.ref(image)
+            assert fails(image)
+            del image
+            assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_a_grpc_callback_may_close_the_client_but_not_wait(red: LocalServer) -> None:
+    client, seen = Client(red.grpc_address), []
+
+    def use(_: object) -> None:
+        try:
+            client.detect("red", picture())
+        except InferenceError as error:
+            seen.append(str(error))
+        client.close()
+        seen.append("closed")
+
+    pending = client.submit("red", picture(busy=True))
+    pending.add_done_callback(use)
+    assert wait_until(lambda: len(seen) == 2)
+    assert "callback" in seen[0]
 
 
 def test_http_cancels_in_silence_what_is_refused_meanwhile(

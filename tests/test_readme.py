@@ -46,7 +46,7 @@ def workplace(tmp_path: Path, cameras: CameraServer) -> Iterator[dict[str, str]]
 
     from sightline.scenes import Scene
 
-    yolov8_like(tmp_path / "my.onnx", classes=3, size=(640, 640), batch=1)
+    yolov8_like(tmp_path / "my.onnx", classes=3, size=(640, 640), batch=1, box_scale=400.0)
     (tmp_path / "names.txt").write_text("car\nbus\nperson\n")
     Image.fromarray(Scene(seed=5).frame(1.0)[0]).save(tmp_path / "photo.jpg")
     write_pictures(tmp_path / "photos")

@@ -618,6 +618,7 @@ def test_the_command_builds_and_its_card_builds_again(
     monkeypatch.setattr(choice, "dali_version", lambda: None)  # test_dali_choice.py measures it
     monkeypatch.setattr(choice, "measure_preprocessing", partial(choice.measure_preprocessing, seconds=0.05))
     (tmp_path / "names.txt").write_text("\n".join(NAMES), encoding="utf-8")
+    yolov8_like(model, box_scale=30.0)  # boxes that lie in the picture, for the proof
     (tmp_path / "cards").mkdir()
     saved = tmp_path / "cards" / "saved.yaml"
     done = run(

@@ -186,12 +186,12 @@ def test_loss_falls_on_a_few_frames(rendered: dataset.RenderedScenes, tmp_path: 
 
     trainer = trainer_of()
     batch = next(dataset.batches(rendered, 2, 0))
-    losses = [trainer.step(batch) for _ in range(20)]
+    losses = [trainer.step(batch) for _ in range(30)]
     assert np.isfinite(losses).all()
-    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+    assert np.mean(losses[-3:]) < 0.95 * np.mean(losses[:3])
     trainer.save()
     again = trainer_of()
-    assert again.history.steps == 20
+    assert again.history.steps == 30
     assert all(
         bool((a == b).all())
         for a, b in zip(again.network.parameters(), trainer.network.parameters(), strict=True)

@@ -97,7 +97,7 @@ install() { # not compiled to bytecode, which Python does where it imports: most
 if [ "$what" = test ]; then
     install cmake cython ninja pytest scikit-build-core
     # pip works on one core: the other builds the tests' programs; what fails here fails again in its test, with its output
-    PATH="$PWD/.venv/bin:$PATH" setsid .venv/bin/python -m tests.native_build >.venv/native.log 2>&1 &
+    setsid .venv/bin/python -m tests.native_build >.venv/native.log 2>&1 &
     trap 'kill -TERM -- "-$!" 2>/dev/null' EXIT
     trap 'exit 1' HUP INT TERM
     install --no-build-isolation --editable ".[test]" # the test of the wheel goes on in the same build folder

@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def native_build(name: str, target: str, *options: str, compiler: str | None = N
 
     What has not changed since the last run is not compiled again; one process at a time builds in a folder.
     """
-    require_tool("cmake", "cmake")
+    cmake = _cmake()
     require_tool(compiler or "cc", "gcc libc6-dev")
     folder = ROOT / "build" / "native" / name
     environment = dict(os.environ)
@@ -85,14 +86,19 @@ def native_build(name: str, target: str, *options: str, compiler: str | None = N
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        configure = ["cmake", "-S", str(ROOT), "-B", str(folder), *options]
+        configure = [cmake, "-S", str(ROOT), "-B", str(folder), *options]
         if _run(configure, environment).returncode != 0:
             shutil.rmtree(folder, ignore_errors=True)  # made for a tree in another place
             _require(_run(configure, environment))
         _require(
-            _run(["cmake", "--build", str(folder), "--target", target, "--parallel", str(jobs)], environment)
+            _run([cmake, "--build", str(folder), "--target", target, "--parallel", str(jobs)], environment)
         )
     return folder
+
+
+def _cmake() -> str:
+    """The environment's own before the system's: another version than setup.sh's would build everything again."""
+    return shutil.which("cmake", path=str(Path(sys.executable).parent)) or require_tool("cmake", "cmake")
 
 
 def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -55,7 +55,7 @@ def channel_arguments(is_local: bool) -> list[tuple[str, int]]:
 
 
 class _Client(tritonclient.grpc.InferenceServerClient):  # type: ignore[misc]
-    """Safe for threads: async_infer sends, and adds its callback to the call that an attribute holds."""
+    """Makes async_infer safe for threads: between sending and adding the callback it keeps the call in this attribute."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._calls = threading.local()

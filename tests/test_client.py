@@ -29,6 +29,8 @@ from sightline.clients import AsyncClient, Client
 from sightline.clients._http import AsyncHttpTransport
 from sightline.clients._shm import FOLDER, PREFIX
 from sightline.deploy import LocalServer
+from sightline.deploy.local.canary import Canary
+from sightline.deploy.local.supervisor import Health
 from sightline.errors import (
     BadInputError,
     Cancelled,
@@ -318,6 +320,24 @@ async def test_grpc_leaves_what_no_task_waits_for_to_its_end(red: LocalServer) -
             task = client.submit("red", busy)
             await asyncio.sleep(BUSY_SECONDS / 5)
             task.cancel()
+
+
+def test_a_canary_that_is_late_is_left_to_its_end(red: LocalServer) -> None:
+    busy = encoded(picture(busy=True))
+    canary = Canary(red.grpc_address, red.token)
+    with no_cancellation_seen(red), Client(red.grpc_address) as client:
+        client.labels("red")
+        assert canary.probe().health is Health.OK
+        requests = [
+            client.submit("red", busy) for _ in range(QUEUE_SIZE - 1)
+        ]  # one canary finds room, ours too
+        found = canary.probe()
+        for request in requests:
+            request.result()
+        assert canary.probe().health is Health.OK
+    canary.close()
+    assert found.health is Health.FAILED
+    assert "no answer within 3 s" in found.reason
 
 
 def test_a_failed_grpc_request_holds_no_image(red: LocalServer) -> None:

@@ -3,32 +3,42 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Any
 
-from sightline.builders.sources.torch_fuse import _pairs, fused
+from tests.needs import needs
+
+needs("torch")
 
 
-class Blocks(nn.Module):
+def blocks() -> Any:
     """One pair that can be fused; another's output is added later, returned, or its convolution runs twice."""
+    from torch import Tensor, nn
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.plain, self.added, self.returned, self.twice = (nn.Conv2d(3, 3, 1, bias=False) for _ in range(4))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(4))
+    class Blocks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            convolutions = (nn.Conv2d(3, 3, 1, bias=False) for _ in range(4))
+            self.plain, self.added, self.returned, self.twice = convolutions
+            self.norms = nn.ModuleList(nn.BatchNorm2d(3) for _ in range(4))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        first = self.norms[0](self.plain(images)).relu_()
-        added = self.added(first)
-        second = self.norms[1](added) + added
-        returned = self.returned(second)
-        third = self.norms[3](self.twice(self.twice(self.norms[2](returned))))
-        return third, returned
+        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            first = self.norms[0](self.plain(images)).relu_()
+            added = self.added(first)
+            second = self.norms[1](added) + added
+            returned = self.returned(second)
+            third = self.norms[3](self.twice(self.twice(self.norms[2](returned))))
+            return third, returned
+
+    return Blocks()
 
 
 def test_only_what_nothing_else_reads_is_fused_and_all_is_put_back() -> None:
+    import torch
+
+    from sightline.builders.sources.torch_fuse import _pairs, fused
+
     torch.manual_seed(1)
-    module = Blocks()
+    module = blocks()
     module(torch.rand(8, 3, 5, 5))  # statistics
     module.eval()
     images = torch.rand(2, 3, 5, 5)
@@ -46,6 +56,11 @@ def test_only_what_nothing_else_reads_is_fused_and_all_is_put_back() -> None:
 
 
 def test_a_module_that_does_not_run_is_left_alone() -> None:
+    import torch
+    from torch import nn
+
+    from sightline.builders.sources.torch_fuse import fused
+
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(7, 1)).eval()
     with fused(module, torch.rand(1, 3, 5, 5)):
         assert "forward" not in vars(module[1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch normalisation worked into the convolution before it while a module is exported: half of the time of torch.export.
+"""Batch normalisation worked into the convolution before it while a module is exported: less for torch.export to trace.
 
 Imports PyTorch: use import_torch() before.
 """

@@ -21,6 +21,7 @@ from sightline.runtime import TOKEN_KEY
 WIDTH, HEIGHT = 320, 240
 DEADLINE_SECONDS = 3.0
 LEFT_SECONDS = 60.0
+"""What a server has to answer a canary that is not waited for any more."""
 _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),

@@ -95,7 +95,8 @@ install() { # not compiled to bytecode, which Python does where it imports: most
     [ ! -e .venv/.pip-failed ] || { tail -n 30 .venv/pip.log; echo "installing failed: the whole log is .venv/pip.log"; exit 1; }
 }
 if [ "$what" = test ]; then
-    install cmake cython ninja pytest scikit-build-core
+    # setuptools: without build isolation, packages that come as source use ours, and that of an older Python cannot build wheels
+    install cmake cython ninja pytest scikit-build-core "setuptools>=70.1,<81"
     # pip works on one core: the other builds the tests' programs; what fails here fails again in its test, with its output
     setsid .venv/bin/python -m tests.native_build >.venv/native.log 2>&1 &
     trap 'kill -TERM -- "-$!" 2>/dev/null' EXIT

@@ -99,12 +99,12 @@ def unregister_all(session: Session) -> Flow[None]:
     """Leave nothing of ours on the server; what it still reads, the next client's sweep finds."""
     waiting = session.ring.close()
     for pause_seconds in (0.0, 0.1, 0.3, 0.6):
-        if not waiting:
-            break
         if pause_seconds:
             yield _wire.Pause(pause_seconds)
         waiting = yield from _unregister(session, waiting)
-    yield from _unregister_orphans(session)
+        yield from _unregister_orphans(session)
+        if not waiting and not session.orphans:
+            break
     for region in waiting:
         region.leave()
 

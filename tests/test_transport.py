@@ -183,7 +183,7 @@ async def test_what_a_forgotten_asyncio_client_left_is_swept(red: LocalServer) -
     gc.collect()
     async with AsyncClient(red.grpc_address) as client:
         assert boxes(await client.detect("red", picture())) == [list(BOX)]
-        assert name not in regions_of(red)
+    assert name not in regions_of(red)  # at the first sweep a busy server may still hold it
     assert own_regions() == []
 
 

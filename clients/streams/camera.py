@@ -54,6 +54,10 @@ class Camera:
         reader, lane, source = self.reader, self.lane, self.source
         link, error = reader.link, reader.last_error
         is_waiting, is_live = link.state is LinkState.WAITING, link.state is LinkState.LIVE
+        behind_ms = round(reader.behind_seconds * 1000, 1) if is_live else None
+        counts = lane.counters.snapshot(now).to_dict()
+        if counts["age_ms"] is not None:  # they count from the decoding on
+            counts["age_ms"] += behind_ms or 0.0
         return {
             "id": self.number,
             "name": source.name,
@@ -67,10 +71,11 @@ class Camera:
             "model": lane.model,
             "rate": source.rate,
             "deadline_seconds": source.deadline_seconds,
+            "behind_ms": behind_ms,
             "video": reader.video,
             "objects": _count_objects(self._shown) if is_live and self._shown is not None else {},
             "counts": self._counts,
-            **lane.counters.snapshot(now).to_dict(),
+            **counts,
         }
 
 

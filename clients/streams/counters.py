@@ -23,6 +23,7 @@ class DropReason(str, Enum):
 
     SUPERSEDED = "superseded"
     SKIPPED = "skipped"
+    BEHIND = "behind"
     RATE = "rate"
     DAMAGED = "damaged"
     EXPIRED = "expired"
@@ -35,6 +36,7 @@ class DropReason(str, Enum):
 DROP_MEANINGS = {
     DropReason.SUPERSEDED: "a newer frame came before this one could be sent",
     DropReason.SKIPPED: "not needed, and so not decoded; or left out by --every",
+    DropReason.BEHIND: "left undecoded to be at the newest picture again: more came than this machine decodes",
     DropReason.RATE: "more frames than the camera's rate asks for",
     DropReason.DAMAGED: "the camera's data was damaged on its way",
     DropReason.EXPIRED: "no answer within the camera's deadline",

@@ -73,6 +73,16 @@ class Decoder:
             self._counters.dropped(DropReason.SKIPPED)
         return is_fed
 
+    def leave_out(self, packet: Packet[VideoStream], pts_seconds: float) -> None:
+        """The access unit is not decoded though it may be needed; decoding goes on at a key frame."""
+        if packet.is_keyframe:
+            self._note_keyframe(pts_seconds)
+        if self._inside:
+            self._context.flush_buffers()
+            self.end(DropReason.BEHIND)
+        self._picker.skipped(pts_seconds)
+        self._counters.dropped(DropReason.BEHIND)
+
     def _needs(self, packet: Packet[VideoStream], pts_seconds: float) -> bool:
         if self._only_keyframes and not packet.is_keyframe:
             return False
@@ -107,7 +117,7 @@ class Decoder:
         self._keyframe_times.clear()
 
     def end(self, reason: DropReason) -> None:
-        """The connection is over: what is still inside is counted."""
+        """Nothing more comes of what is still inside, which is counted."""
         self._counters.dropped(reason, self._inside)
         self._inside = 0
 

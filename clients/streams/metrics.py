@@ -80,6 +80,10 @@ def _health_families(cameras: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str
     yield "camera_state", "gauge", "1 for the state in which the camera is.", states
     ages: _Samples = [("", _camera(c), c["age_ms"] / 1000) for c in cameras if c.get("age_ms") is not None]
     yield "camera_age_seconds", "gauge", "Age of the newest answered picture.", ages
+    behind: _Samples = [
+        ("", _camera(c), c["behind_ms"] / 1000) for c in cameras if c.get("behind_ms") is not None
+    ]
+    yield "camera_behind_seconds", "gauge", "How long pictures wait before they are decoded.", behind
 
 
 def _histogram(camera: Mapping[str, Any]) -> _Samples:

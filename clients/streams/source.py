@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.clients.events.event import Event
+from sightline.clients.streams.backlog import Backlog
 from sightline.clients.streams.counters import DropReason
 from sightline.clients.streams.decoder import Decoder
 from sightline.clients.streams.device import grabbed, opened_device
@@ -92,6 +93,12 @@ class CameraReader(threading.Thread):
         self._is_stopping = False
         self._reconnects = False
         self._format = VideoFormat("", 0, 0, 0.0, b"")
+        self._backlog = Backlog()
+
+    @property
+    def behind_seconds(self) -> float:
+        """How much longer than at best the newest picture waited to be read: its age when it is decoded."""
+        return self._backlog.seconds
 
     @property
     def video(self) -> dict[str, Any] | None:
@@ -220,7 +227,8 @@ class CameraReader(threading.Thread):
     def _play(self, container: InputContainer, stream: VideoStream, decoder: Decoder, *, paced: bool) -> None:
         started = self._now()
         timeline, number, is_live = self._new_epoch(stream), 0, self.source.is_live
-        has_keyframe = False
+        has_keyframe, newest_only = False, is_live and not self._lane.lossless
+        asked = started
         for packet in container.demux(stream):
             self.beat = self._now()
             if self._is_over:
@@ -237,12 +245,9 @@ class CameraReader(threading.Thread):
                 pts, dts = timeline.packet(packet.pts, packet.dts)
             if paced:
                 self._pause(started + dts - self._now())
-            decoder.decode = self.source.decode
-            if decoder.feeds(packet, pts):
-                pictures = decoder.pictures(packet)
-            else:
-                pictures = []
-                self.link.data(self._now())
+            if newest_only:
+                self._backlog.packet(asked, self.beat, dts)
+            pictures = self._pictures(packet, pts, decoder)
             if packet.is_keyframe and decoder.size != (self._format.width, self._format.height):
                 timeline, number = self._new_epoch(stream), 0
                 started = self._now()
@@ -254,6 +259,17 @@ class CameraReader(threading.Thread):
                 self.link.awaits_keyframe(self._now())
             if is_live and self.link.stalled(self._now()):  # data comes, but no picture
                 raise TimeoutError
+            asked = self._now()
+
+    def _pictures(self, packet: Any, pts: float, decoder: Decoder) -> list[VideoFrame]:
+        """What is decoded of it; nothing where it is not needed, or newer ones wait."""
+        decoder.decode = self.source.decode
+        if self._backlog.leaves_out(packet.is_keyframe):
+            decoder.leave_out(packet, pts)
+        elif decoder.feeds(packet, pts):
+            return decoder.pictures(packet)
+        self.link.data(self._now())
+        return []
 
     def _hand_packet_on(self, packet: Any, pts: float, dts: float) -> None:
         if self._videos:
@@ -261,6 +277,7 @@ class CameraReader(threading.Thread):
             self._videos.on_packet(self._number, self.epoch, compressed)
 
     def _new_epoch(self, stream: VideoStream) -> Timeline:
+        self._backlog = Backlog()
         context = stream.codec_context
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         extradata = context.extradata

@@ -4,7 +4,7 @@
 import { bytes, duration, h, number, plainWords } from "./dom.js";
 import { on, store } from "./store.js";
 
-const COLUMNS = { name: "camera", state: "state", answered_per_second: "fps", age_ms: "age", p50_ms: "p50", p99_ms: "p99", received: "received", answered: "answered", dropped: "dropped", connections: "connections" };
+const COLUMNS = { name: "camera", state: "state", answered_per_second: "fps", age_ms: "age", behind_ms: "behind", p50_ms: "p50", p99_ms: "p99", received: "received", answered: "answered", dropped: "dropped", connections: "connections" };
 
 export class SystemView {
   constructor() {

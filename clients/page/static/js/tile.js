@@ -152,6 +152,6 @@ export function tipLines(camera, meanings) {
   return [
     line("received", camera.received ?? 0), line("answered", camera.answered ?? 0), ...reasons,
     line("under way", camera.pending ?? 0), line(camera.adds_up === false ? "does not add up" : "adds up", camera.adds_up === false ? "✗" : "✓", "sum"),
-    line("latency p50", ms(camera.p50_ms)), line("latency p99", ms(camera.p99_ms)), line("connections", camera.connections ?? 0),
+    line("latency p50", ms(camera.p50_ms)), line("latency p99", ms(camera.p99_ms)), line("waited to be decoded", ms(camera.behind_ms)), line("connections", camera.connections ?? 0),
   ];
 }

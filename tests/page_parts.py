@@ -208,7 +208,7 @@ class Browserless:
         self, path: str, method: str = "GET", document: Any = None, raw: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         body = raw if raw is not None else (None if document is None else json.dumps(document).encode())
         sent = {"Content-Type": "application/json"} if body is not None else {}
         sent |= {"Cookie": self.cookie} if self.cookie else {}

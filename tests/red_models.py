@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,15 @@ from PIL import Image
 LABELS = ("other", "red")
 BOX = (300.0, 100.0, 420.0, 180.0)
 BUSY_SECONDS = 0.5
+HOLD_SECONDS = 120.0  # against a hang only
 QUEUE_SIZE = 12
 
-# Boxes all pure red pixels of RGB frames and files; a pure blue first pixel keeps it busy for a while.
+# Boxes all pure red pixels of RGB frames and files; a pure blue first pixel keeps it busy for a while, and longer while
+# the file `hold` lies in the repository.
 _MODEL = f"""\
 import io
 import time
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb
@@ -47,11 +52,18 @@ def rgb_from_frame(data, info):
 def red_box(rgb):
     if (rgb[0, 0] == (0, 0, 255)).all():
         time.sleep({BUSY_SECONDS})
+        end = time.monotonic() + {HOLD_SECONDS}
+        while (HOLDING / "hold").exists() and time.monotonic() < end:
+            time.sleep(0.01)
     rows, columns = np.nonzero((rgb == (255, 0, 0)).all(axis=-1))
     return [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]] if len(rows) else []
 
 
 class TritonPythonModel:
+    def initialize(self, args):
+        global HOLDING
+        HOLDING = Path(args["model_repository"]).parent
+
     def execute(self, requests):
         return [self.answer(request) for request in requests]
 
@@ -100,6 +112,16 @@ def write_repository(folder: Path, instances: int = 1) -> Path:
         (folder / name / "1").mkdir(parents=True)
         (folder / name / "config.pbtxt").write_text(_ensemble(name, stage, inputs), encoding="utf-8")
     return folder
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Meanwhile busy pictures are not answered, however slow the test is."""
+    (folder / "hold").touch()
+    try:
+        yield
+    finally:
+        (folder / "hold").unlink()
 
 
 def _tensors(kind: str, tensors: dict[str, tuple[str, str]]) -> str:

@@ -38,7 +38,7 @@ SIZE = (640, 360)
 NAME = "gate one"
 USER, PASSWORD = "wall", "steinbruch81"
 PATIENCE_SECONDS = 120.0
-QUICK = {"timeout": "8000000", "analyzeduration": "100000", "probesize": "100000"}
+QUICK = {"timeout": "60000000", "analyzeduration": "100000", "probesize": "100000"}
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,12 @@ class Client(BrightObjectClient):
 
     def submit_infer(self, model: str, image: Frame) -> Future[Detections]:
         return self.submit(model, image)
+
+
+@pytest.fixture(autouse=True)
+def _patient_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starved camera may take long for its first picture."""
+    monkeypatch.setattr(session, "FIRST_PICTURE_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -76,12 +82,16 @@ def running(clip: Path, client: BrightObjectClient) -> Iterator[tuple[AnnotatedS
     _nothing_left(server.port)
 
 
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("annotated")]
+
+
 def _nothing_left(port: int) -> None:
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("annotated")]
+    assert _soon(lambda: not _threads())
     assert _soon(lambda: not [
         c for c in psutil.Process().net_connections("inet") if c.laddr and c.laddr.port == port
     ])  # fmt: skip
-    assert not psutil.Process().net_connections("udp")
+    assert _soon(lambda: not psutil.Process().net_connections("udp"))
 
 
 def _soon(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
@@ -320,12 +330,18 @@ def test_one_who_reads_nothing_slows_nobody(
     received: list[int] = []
     reader = threading.Thread(target=_count, args=(reading, received))
     reader.start()
+    camera = server._cameras[0]
+    assert camera is not None
+    [taking] = [
+        viewer.channel._writer.transport  # type: ignore[attr-defined]
+        for viewer in camera.viewers
+        if viewer.channel._writer.get_extra_info("peername") == reading.getsockname()  # type: ignore[attr-defined]
+    ]
     try:
         for number in range(1, 41):
-            feed(number)
+            feed(number)  # when who reads has what came before: its thread may be starved
+            assert _soon(lambda n=number: camera.pictures == n and not taking.get_write_buffer_size())  # type: ignore[misc]
         assert _soon(lambda: server.state()["viewer_pictures_lost"] > 5)
-        camera = server._cameras[0]
-        assert camera is not None
         lost = sorted(viewer.lost for viewer in camera.viewers)
         assert lost[0] == 0, "the other lost nothing"
         assert camera.pictures == 40
@@ -383,24 +399,24 @@ def test_there_is_room_for_so_many(
     fed: tuple[AnnotatedServer, Callable[..., None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cameras, "MAX_VIEWERS", 1)
-    monkeypatch.setattr(session, "GREETING_SECONDS", 0.5)
-    monkeypatch.setattr(session, "FIRST_PICTURE_SECONDS", 0.2)
     server, feed = fed
     url = _url(server)
-    assert b" 503 " in _ask(server.port, _request("DESCRIBE", url))[0], "no picture yet"
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "FIRST_PICTURE_SECONDS", 0.2)
+        assert b" 503 " in _ask(server.port, _request("DESCRIBE", url))[0], "no picture yet"
     feed(0)
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as link:
         _start_playing(link, url)
         setup = _request("SETUP", url, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1")
         assert b" 453 " in _ask(server.port, setup)[0]
         assert _soon(lambda: server.state()["connections"] == 1)
+        monkeypatch.setattr(session, "GREETING_SECONDS", 0.5)  # now that nobody else is to be greeted
         silent = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         with silent, contextlib.suppress(ConnectionError):
             assert silent.recv(1) == b"", "who says nothing is ended"
         assert server.state()["viewers"] == 1, "who plays may be silent for longer"
         monkeypatch.setattr(session, "SESSION_SECONDS", 0.5)
         assert _soon(lambda: server.state()["viewers"] == 0)
-        link.settimeout(5)
         with contextlib.suppress(ConnectionError):
             while link.recv(1 << 16):
                 pass
@@ -470,7 +486,7 @@ class TestService:
             assert PASSWORD not in repr(service.state()) + "".join(notices)
         finally:
             service.stop()
-        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("annotated")]
+        assert _soon(lambda: not _threads())
 
     def test_what_is_wrong_is_said(self, tmp_path: Path, clip: Path, client: BrightObjectClient) -> None:
         text = f"cameras: {{door: {{url: {clip}}}}}\nannotated: {{port: 0, user: a, password: {PASSWORD}, rate: 0}}"

@@ -25,7 +25,7 @@ from sightline.deploy import LocalServer
 from sightline.frame import Frame
 from sightline.preprocess_ext import letterbox
 from tests.backend_models import STAGES, Tensors, read_config, stage_config, write_config
-from tests.test_backend import equal, error_of, frames_of, infer
+from tests.test_backend import PATIENT, equal, error_of, frames_of, infer
 
 WIDTH, HEIGHT = 56, 48
 PLAIN = {"mean": [0, 0, 0], "std": [255, 255, 255], "colour": "rgb"}
@@ -108,7 +108,7 @@ def folder(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[triton.InferenceServerClient]:
-    with LocalServer(folder / "repository", log_dir=folder / "log") as server:
+    with LocalServer(folder / "repository", log_dir=folder / "log", restart_policy=PATIENT) as server:
         connection = triton.InferenceServerClient(server.grpc_address)
         yield connection
         connection.close()

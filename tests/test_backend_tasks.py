@@ -26,7 +26,7 @@ from tests.backend_tasks import (
     outputs_of,
 )
 from tests.cases import about
-from tests.test_backend import equal, infer
+from tests.test_backend import PATIENT, equal, infer
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[triton.Inferenc
     folder = tmp_path_factory.mktemp("tasks")
     repository = folder / "repository"
     add_stages(repository)
-    with LocalServer(repository, log_dir=folder / "log") as server:
+    with LocalServer(repository, log_dir=folder / "log", restart_policy=PATIENT) as server:
         connection = triton.InferenceServerClient(server.grpc_address)
         yield connection
         connection.close()

@@ -537,7 +537,7 @@ def test_no_room_on_the_disk_leaves_the_old_entry_whole(model: Path, target: Pat
     )
     done = subprocess.run(
         [sys.executable, "-c", _LIMITED_BUILDS, str(path), str(target), *limits],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     told = done.stdout.splitlines()
     assert len(told) == len(limits), done.stdout + done.stderr

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +39,7 @@ from sightline.cli import app
 from sightline.clients import Client
 from sightline.deploy import LocalServer
 from sightline.deploy.local.run_id import run_id_of_region
+from sightline.deploy.local.supervisor import RestartPolicy
 from sightline.errors import SightlineError
 from tests import build_attacks
 from tests.onnx_models import bright_rectangle, planted, write_pictures
@@ -47,12 +50,16 @@ BOX = (64, 48, 192, 160)
 
 @dataclass(frozen=True)
 class Done:
-    """One run of the command. answered_seconds: from the signal to the end. pid: of its process."""
+    """One run of the command. answered_seconds: from the signal to the end. pid: of its process.
+
+    missed: the signal came later than asked for, as this process was starved, or the build was at its last step before.
+    """
 
     status: int
     output: str
     pid: int
     answered_seconds: float
+    missed: bool = False
 
     @property
     def error(self) -> str:
@@ -95,21 +102,26 @@ class Attacker:
         assert self._process.stdout
         self._process.stdin.write(json.dumps({"arguments": arguments, "folder": str(folder), **order}) + "\n")
         self._process.stdin.flush()
-        pid, sent = 0, 0.0
+        pid, sent, killed, published, late = 0, 0.0, 0.0, math.inf, 0.0
         for line in self._process.stdout:
             kind, _, rest = line.rstrip("\n").partition(" ")
             if kind == "pid":
                 pid = int(rest)
-            elif kind == "mark" and at and not sent and rest.startswith(at):
+            if kind == "mark" and rest.endswith(" publish"):
+                published = float(rest.partition(" ")[0])
+            if kind == "mark" and at and not sent and rest.partition(" ")[2].startswith(at):
                 assert pid, "group 0 is our own"
                 time.sleep(delay_seconds)
                 sent = time.monotonic()
                 with contextlib.suppress(ProcessLookupError):  # it was faster
                     os.killpg(pid, number)
+                killed = time.monotonic()
+                late = killed - float(rest.partition(" ")[0]) - delay_seconds
             elif kind == "end":
                 status, output = json.loads(rest)
                 assert sent or not at, f"the build never came to '{at}': {output}"
-                return Done(status, output, pid, time.monotonic() - sent)
+                missed = late > _IN_TIME_SECONDS or published < killed
+                return Done(status, output, pid, time.monotonic() - sent, missed)
         raise AssertionError("the process that forks has ended")
 
     def processes(self) -> list[str]:
@@ -169,10 +181,11 @@ PROVEN, UNPROVEN = (*BUILD, "--images", "few"), (*BUILD, "--no-proof")
 
 _MOMENTS = [
     ("check", 0.0, INT), ("convert", 0.02, TERM), ("engine", 0.1, KILL), ("write", 0.01, TERM), ("prove: start", 0.0, INT),
-    ("prove: start", 0.3, TERM), ("prove: start", 0.7, KILL), ("prove: pictures", 0.0, INT), ("publish", 0.0, INT),
+    ("prove: start", 0.3, TERM), ("prove: start", 0.5, KILL), ("prove: pictures", 0.0, INT), ("publish", 0.0, INT),
     ("publish", 0.002, TERM), ("publish", 0.004, KILL), ("publish", 0.01, KILL),
 ]  # fmt: skip
 _ENDED_SECONDS = 120.0  # against a hang only
+_IN_TIME_SECONDS = 0.1
 
 
 @pytest.mark.parametrize(("at", "delay_seconds", "number"), _MOMENTS)
@@ -180,9 +193,13 @@ def test_a_build_stopped_at_any_moment_leaves_whole_versions_and_nothing_else(
     attacker: Attacker, work: Path, at: str, delay_seconds: float, number: int
 ) -> None:
     repository = work / "repository"
-    before, known = snapshot(repository), versions(repository, "toy")
     arguments = UNPROVEN if at == "publish" else PROVEN
-    done = attacker.build(work, *arguments, at=at, delay_seconds=delay_seconds, number=number)
+    while True:  # a moment that was missed is waited for again
+        before, known = snapshot(repository), versions(repository, "toy")
+        done = attacker.build(work, *arguments, at=at, delay_seconds=delay_seconds, number=number)
+        if at == "publish" or not done.missed:
+            break
+        _wait_for_nothing(attacker)
     after = versions(repository, "toy")
     assert len(after) - len(known) in ((0, 1) if at == "publish" else (0,))
     assert [version.number for version in after if version.public] != []
@@ -198,7 +215,7 @@ def test_a_build_stopped_at_any_moment_leaves_whole_versions_and_nothing_else(
         assert done.error.startswith("stopped by")
         published = "nothing was published" not in done.error
         assert published == (len(after) > len(known))
-    assert attacker.processes() == []
+    _wait_for_nothing(attacker)
     assert regions(done.pid) == []
     assert sorted(path.name for path in work.iterdir() if path.name.startswith(".")) == _stale(work)
     assert list(attacker.runtime.glob("*")) == _dead_runs(attacker)
@@ -239,24 +256,31 @@ def test_a_framework_at_work_is_stopped_as_well(
         archive.writestr("config.json", "{}")
         archive.writestr("model.weights.h5", "")
     arguments = (source, "--task", "classify", "--size", "64x64", "--repository", f"stopped_{int(number)}")
-    done = attacker.build(work, *arguments, at=at, delay_seconds=delay_seconds, number=number)
-    if number == KILL:
+    while True:
+        done = attacker.build(work, *arguments, at=at, delay_seconds=delay_seconds, number=number)
         _wait_for_nothing(attacker)
+        if not done.missed:
+            break
+        shutil.rmtree(work / f"stopped_{int(number)}", ignore_errors=True)
+    if number == KILL:
         return
     assert done.status == 128 + number, done.output
     assert "nothing was published" in done.error
-    assert attacker.processes() == []
     assert not (work / f"stopped_{int(number)}").exists()
 
 
 def test_the_next_build_works_and_sweeps_what_killed_ones_left(attacker: Attacker, work: Path) -> None:
-    done = attacker.build(work, *PROVEN, at="prove: pictures", number=KILL)
+    while True:
+        done = attacker.build(work, *PROVEN, at="prove: pictures", number=KILL)
+        if not done.missed:
+            break
     assert list(work.glob(".sightline-build-*"))
     done_after = attacker.build(work, *PROVEN)
     assert done_after.status == 0, done_after.output
     assert list(work.glob(".sightline-build-*")) == []
     assert list(attacker.runtime.iterdir()) == []
-    assert regions(done.pid) == regions(done_after.pid) == attacker.processes() == []
+    _wait_for_nothing(attacker)
+    assert regions(done.pid) == regions(done_after.pid) == []
     numbers = [version.number for version in versions(work / "repository", "toy")]
     stages = {path.name.split("_")[1] for path in (work / "repository").glob("toy_v*")}
     assert stages == {f"v{number}" for number in numbers}  # half a version is swept as well
@@ -282,7 +306,7 @@ def test_a_full_disk_at_any_step_names_the_place(attacker: Attacker, work: Path,
         assert [v.number for v in now if v.public] == [v.number for v in known if v.public]
     else:
         assert snapshot(repository) == before
-    assert attacker.processes() == []
+    _wait_for_nothing(attacker)
     assert _stale(work) == []
 
 
@@ -355,7 +379,11 @@ def test_odd_labels_survive_and_no_request_fails_while_a_new_version_comes(
     assert "<img src=x" not in page
     with pytest.MonkeyPatch.context() as patch:  # the build must find the server
         patch.setenv("SIGHTLINE_RUNTIME_DIR", str(attacker.runtime))
-        with LocalServer(repository) as server, Client(server.grpc_address, timeout_seconds=60) as client:
+        patient = RestartPolicy(canary_failures=100)  # one that is late on a busy machine is well
+        with (
+            LocalServer(repository, restart_policy=patient) as server,
+            Client(server.grpc_address, timeout_seconds=60) as client,
+        ):
             found = client.detect("odd", bright_rectangle(384, 224, BOX))
             assert found.labels == ODD_LABELS
             np.testing.assert_allclose(found.boxes[0], BOX, atol=1)
@@ -381,6 +409,9 @@ def _ask_through_a_build(attacker: Attacker, work: Path, server: LocalServer, bu
         thread.start()
     (work / "odd.txt").write_text("\n".join(ODD_LABELS[::-1]), encoding="utf-8")
     done = attacker.build(work, *build, "--no-proof")
+    end = time.monotonic() + _ENDED_SECONDS
+    while len(answers) <= 10 and time.monotonic() < end:
+        time.sleep(0.05)
     stop.set()
     for thread in threads:
         thread.join(60)

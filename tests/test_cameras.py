@@ -212,10 +212,7 @@ def test_port_taken_is_explained(kind: Any) -> None:
 def test_stop_ends_streams_and_leaves_nothing(kind: Any) -> None:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     threads = set(threading.enumerate())
-    with (
-        cameras_of(kind) as cameras,
-        opened(cameras.urls[0], read_seconds=3.0) as container,
-    ):
+    with cameras_of(kind) as cameras, opened(cameras.urls[0]) as container:
         frames = container.decode(video=0)
         next(frames)
         cameras.stop()
@@ -224,8 +221,8 @@ def test_stop_ends_streams_and_leaves_nothing(kind: Any) -> None:
                 pass
         with pytest.raises(OSError), socket.create_connection(("127.0.0.1", cameras.port), timeout=2):
             pass
-    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
-    assert not [t for t in set(threading.enumerate()) - threads if t.name == "cameras"]
+    assert eventually(lambda: {p.pid for p in psutil.Process().children(recursive=True)} <= before)
+    assert eventually(lambda: not [t for t in set(threading.enumerate()) - threads if t.name == "cameras"])
 
 
 def test_gstreamer_server_dies_with_its_starter() -> None:
@@ -254,7 +251,7 @@ class TestFaults:
             yield cameras
 
     def test_frozen_camera_times_out_and_comes_back(self, cameras: CameraServer) -> None:
-        with opened(cameras.urls[0], read_seconds=1.0) as container:
+        with opened(cameras.urls[0], read_seconds=8.0) as container:
             frames = container.decode(video=0)
             next(frames)
             cameras.faults(0).frozen = True
@@ -319,7 +316,7 @@ class TestFaults:
         assert len(play(cameras.urls[0], 3)) == 3
 
     def test_loss_loses_packets(self, cameras: CameraServer) -> None:
-        with opened(cameras.urls[0], read_seconds=1.0) as container:
+        with opened(cameras.urls[0], read_seconds=8.0) as container:
             frames = container.decode(video=0)
             next(frames)
             cameras.faults(0).loss = 1.0
@@ -333,7 +330,7 @@ class TestFaults:
             b"DESCRIBE x RTSP/1.0\r\nContent-Length: -1\r\n\r\n",
         )
         for text in nonsense:
-            with socket.create_connection(("127.0.0.1", cameras.port), timeout=5) as client:
+            with socket.create_connection(("127.0.0.1", cameras.port), timeout=60) as client:
                 client.sendall(text)
                 client.shutdown(socket.SHUT_WR)
                 with contextlib.suppress(ConnectionError):
@@ -471,7 +468,7 @@ def test_command_prints_addresses_and_stops_on_ctrl_c(tmp_path: Path) -> None:
         rest, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "secret" not in rest + errors
-    assert not [child for child in children if child.is_running()]
+    assert eventually(lambda: not [child for child in children if child.is_running()])
 
 
 def test_clip_is_a_value() -> None:

@@ -97,10 +97,10 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 @pytest.fixture(scope="module")
 def opened(server: LocalServer, models: Path) -> Iterator[dict[str, Client]]:
     clients = {
-        "grpc": Client(server.grpc_address),
-        "http": Client(server.http_address, protocol="http"),
-        "grpc without shared memory": Client(server.grpc_address, shared_memory="off"),
-        "in process": Client(f"inproc:{models}"),
+        "grpc": Client(server.grpc_address, timeout_seconds=60),
+        "http": Client(server.http_address, protocol="http", timeout_seconds=60),
+        "grpc without shared memory": Client(server.grpc_address, shared_memory="off", timeout_seconds=60),
+        "in process": Client(f"inproc:{models}", timeout_seconds=60),
     }
     yield clients
     for client in clients.values():
@@ -366,7 +366,7 @@ def test_one_bad_picture_in_a_request_fails_alone(
         row[: len(file)] = np.frombuffer(file, np.uint8)
     tensor = tritonclient.grpc.InferInput("IMAGE", list(batch.shape), "UINT8")
     tensor.set_data_from_numpy(batch)
-    result = triton.infer(name, [tensor], client_timeout=30)
+    result = triton.infer(name, [tensor], client_timeout=120)
     answer = {output: result.as_numpy(output) for output in (*OUTPUTS[name], "ERROR")}
     sizes = {0: (768, 448), 2: (900, 50)}
     asked = question(name, Description((), 0, MODELS[name]), "infer")
@@ -543,14 +543,14 @@ def test_options_that_do_not_suit_the_task(
 
 def watch(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sightline.cli", "watch", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def test_watch_shows_the_boxes_of_a_segmenter(server: LocalServer, tmp_path: Path) -> None:
     needs("av")
     from tests.streams_parts import make_clip
 
-    clip = make_clip(tmp_path / "clip.mp4", seconds=1.0)
+    clip = make_clip(tmp_path / "clip.mp4", seconds=4.0)  # a starved watch loses seconds of it
     events = tmp_path / "events.jsonl"
     done = watch(clip, "--server", server.grpc_address, "--model", "rects", "--events", events)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ from sightline.clients._flow import detect
 from sightline.clients._images import item_from
 from sightline.clients._ring import Ring, size_class
 from sightline.clients._session import Deadline, Session
-from sightline.clients._shm import FOLDER, PREFIX, Region, find_orphans, remove_orphan
+from sightline.clients._shm import PREFIX, Region, find_orphans, remove_orphan
 from sightline.errors import BadInputError, DeadlineExceeded, ProtocolError, ServerUnavailable
 from sightline.frame import Frame, PixelFormat
 from sightline.results import Detections
@@ -41,6 +42,14 @@ from sightline.runtime import ServerState, write_state
 from tests.cases import about
 
 LABELS = ("car", "bus")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Clients of tests beside these sweep /dev/shm, and take what seems left over there."""
+    with tempfile.TemporaryDirectory(prefix="sightline-tests-", dir=_shm.FOLDER) as folder:
+        monkeypatch.setattr(_shm, "FOLDER", Path(folder))
+        yield
 
 
 def answer(counts: list[int], rows: int) -> dict[str, Any]:
@@ -173,7 +182,7 @@ def test_an_orphan_is_forgotten_when_the_server_does_not_know_it(
         with pytest.raises(StopIteration):
             flow.send(None) if answer is None else flow.throw(answer)
         assert session.orphans == ([region.name] if is_left else [])
-        assert (FOLDER / region.name).exists() == is_left
+        assert (_shm.FOLDER / region.name).exists() == is_left
     finally:
         region.close()
 
@@ -251,7 +260,7 @@ def test_retired_regions_are_not_used_again(ring: Ring) -> None:
     assert first is not None
     ring.retire(first)
     assert ring.take(100_000) is not first
-    assert (FOLDER / first.name).exists()  # until the server was asked to forget it
+    assert (_shm.FOLDER / first.name).exists()  # until the server was asked to forget it
     assert ring.pop_retired() == [first]
     first.close()
 
@@ -303,19 +312,19 @@ def test_full_shared_memory_is_no_error(ring: Ring, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_shm.os, "posix_fallocate", full)
-    before = sorted(FOLDER.glob(f"{PREFIX}{os.getpid()}-*"))
+    before = sorted(_shm.FOLDER.glob(f"{PREFIX}{os.getpid()}-*"))
     assert ring.take(1) is None
-    assert sorted(FOLDER.glob(f"{PREFIX}{os.getpid()}-*")) == before
+    assert sorted(_shm.FOLDER.glob(f"{PREFIX}{os.getpid()}-*")) == before
 
 
 def test_sweep_spares_the_living() -> None:
     region = Region(1 << 16)
     try:
         assert region.name not in orphan_names()
-        assert (FOLDER / region.name).exists()
+        assert (_shm.FOLDER / region.name).exists()
     finally:
         region.close()
-    assert not (FOLDER / region.name).exists()
+    assert not (_shm.FOLDER / region.name).exists()
 
 
 def test_a_refusal_is_said_once_whatever_region_it_names(caplog: pytest.LogCaptureFixture) -> None:
@@ -353,7 +362,7 @@ def test_each_server_is_told_of_its_own_orphans(monkeypatch: pytest.MonkeyPatch,
                 asked.add(operation.region)
                 operation = flow.send(None)
         assert asked & set(names.values()) == {names[7001], names[7000]}
-        assert {port for port, name in names.items() if (FOLDER / name).exists()} == {7011, 7010}
+        assert {port for port, name in names.items() if (_shm.FOLDER / name).exists()} == {7011, 7010}
     finally:
         for name in names.values():
             remove_orphan(name)
@@ -365,7 +374,7 @@ def test_a_forgotten_region_is_swept_where_a_server_knows_it(registered: bool) -
     name, region.registered = region.name, registered
     del region
     assert (name in orphan_names()) == registered
-    assert (FOLDER / name).exists() == registered
+    assert (_shm.FOLDER / name).exists() == registered
     remove_orphan(name)
 
 
@@ -373,20 +382,21 @@ def test_a_region_is_closed_though_a_server_knows_it() -> None:
     region = Region(1 << 16)
     region.registered = True
     region.close()
-    assert not (FOLDER / region.name).exists()
+    assert not (_shm.FOLDER / region.name).exists()
 
 
 def test_sweep_takes_what_the_dead_left() -> None:
     script = (
-        "import os; from sightline.clients._shm import Region;"
-        "region = Region(1 << 16); print(region.name, flush=True); os._exit(0)"
+        "import os, pathlib, sys; from sightline.clients import _shm; _shm.FOLDER = pathlib.Path(sys.argv[1]);"
+        "region = _shm.Region(1 << 16); print(region.name, flush=True); os._exit(0)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", script, str(_shm.FOLDER)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     name = done.stdout.strip()
-    assert (FOLDER / name).exists()
+    assert (_shm.FOLDER / name).exists()
     assert name in orphan_names()
     remove_orphan(name)
-    assert not (FOLDER / name).exists()
+    assert not (_shm.FOLDER / name).exists()
 
 
 def _leave(region: Region) -> None:
@@ -417,9 +427,9 @@ def test_a_fork_does_not_remove_its_parents_region() -> None:
     try:
         child = multiprocessing.get_context("fork").Process(target=_leave, args=(region,))
         child.start()
-        child.join(30)
+        child.join(120)
         assert child.exitcode == 0
-        assert (FOLDER / region.name).exists()
+        assert (_shm.FOLDER / region.name).exists()
         assert region.name not in orphan_names()
     finally:
         region.close()

@@ -232,7 +232,7 @@ def test_no_room_on_the_disk(module: str, limit: int, tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.stdout.startswith("OutputError:"), done.stdout + done.stderr
@@ -291,13 +291,16 @@ def test_work_in_its_own_thread_ends_with_its_caller() -> None:
 
 _INTERRUPTED = """
 import sys
+import time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from sightline.builders.engines.openvino import write_openvino
 from tests.precision_networks import pictures, small_card, small_network
 folder = Path(sys.argv[2])
 card = small_card(folder, engine={"precision": "int8"})
-tell = lambda what, done, of: print(what, done, of, flush=True)
+def tell(what, done, of):
+    print(what, done, of, flush=True)
+    time.sleep(0.02)  # so that it is long wherever it runs
 write_openvino(small_network(), card, folder, tensors=pictures(5000), progress=tell)
 """
 

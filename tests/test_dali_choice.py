@@ -28,8 +28,9 @@ CARD = ModelCard(
 )
 
 
-def test_the_faster_one_is_chosen_and_the_choice_is_json() -> None:
+def test_the_faster_one_is_chosen_and_the_choice_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
     needs("nvidia.dali")
+    monkeypatch.setattr(choice, "_LONGEST", 100.0)  # however slow a round is, there are several
     found = measure_preprocessing(CARD, seconds=1.0)
     assert set(found.milliseconds) == {"core", "dali"}
     assert found.milliseconds[found.chosen] == min(found.milliseconds.values())

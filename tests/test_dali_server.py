@@ -22,6 +22,7 @@ from sightline.builders.stages.checked import checked_picture
 from sightline.builders.stages.images import decode_image
 from sightline.card import InputSpec, ModelCard
 from sightline.deploy import LocalServer
+from sightline.deploy.local.supervisor import RestartPolicy
 from sightline.frame import ColourSpace, Frame, PixelFormat, frame_bytes
 from sightline.preprocess_ext import letterbox
 from tests.dali_models import serialize, write_dali_files, write_fronts
@@ -56,7 +57,10 @@ def graphs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def client(
     repository: Path, graphs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[triton.InferenceServerClient]:
-    with LocalServer(repository, log_dir=tmp_path_factory.mktemp("dali-log")) as server:
+    policy = RestartPolicy(canary_failures=100)  # one that is late on a busy machine is well
+    with LocalServer(
+        repository, log_dir=tmp_path_factory.mktemp("dali-log"), restart_policy=policy
+    ) as server:
         connection = triton.InferenceServerClient(server.grpc_address)
         yield connection
         connection.close()
@@ -136,7 +140,15 @@ def test_a_bad_file_alone_is_the_requests_error(client: Any, model: str, name: s
 
 def test_files_of_merged_requests(client: Any) -> None:
     """Requests of different lengths that Triton puts together, bad ones among them."""
-    before = executions(client, "seen_v1_decode")
+    for _ in range(20):  # until a busy machine's threads are quick enough for something to be merged
+        before = executions(client, "seen_v1_decode")
+        ask_for_files_at_once(client)
+        if (made := executions(client, "seen_v1_decode") - before) < 8:
+            break
+    assert made < 8, "Triton must have merged requests"
+
+
+def ask_for_files_at_once(client: Any) -> None:
     answers: dict[int, Any] = {}
 
     def ask(index: int) -> None:
@@ -157,7 +169,6 @@ def test_files_of_merged_requests(client: Any) -> None:
         else:
             assert_good(answer, 0, Frame.from_rgb(decode_image(GOOD[index // 2 % len(GOOD)]).pixels))
     assert len(answers) == 16
-    assert executions(client, "seen_v1_decode") - before < 8, "Triton must have merged requests"
 
 
 def executions(client: Any, model: str) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -54,7 +55,10 @@ def test_demo_answers_every_camera(tmp_path: Path) -> None:
 
 def _received_soon(url: str) -> bool:
     for _ in range(240):
-        with urllib.request.urlopen(f"{url}api/state", timeout=10) as answer:
+        with (
+            contextlib.suppress(TimeoutError),
+            urllib.request.urlopen(f"{url}api/state", timeout=30) as answer,
+        ):
             if json.load(answer)["cameras"][0]["received"] > 0:
                 return True
         time.sleep(0.5)
@@ -84,5 +88,15 @@ def test_demo_ends_on_ctrl_c(tmp_path: Path) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert _ended_soon(process.pid)
+
+
+def _ended_soon(group: int) -> bool:
+    """Whether all processes of the group end; what was told to may need a moment of a busy machine."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False

@@ -42,7 +42,9 @@ def tiny_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tiny(tiny_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    policy = RestartPolicy(base_delay_seconds=0.01, jitter=0.0, crash_limit=100)
+    policy = RestartPolicy(
+        base_delay_seconds=0.01, jitter=0.0, crash_limit=100, crash_window_seconds=3600, stable_seconds=3600
+    )
     log = tmp_path_factory.mktemp("log")
     with LocalServer(tiny_repository, log_dir=log, restart_policy=policy) as server:
         yield server
@@ -103,7 +105,7 @@ def _namespace() -> int:
     return os.stat("/proc/self/ns/pid").st_ino
 
 
-def infer(server: LocalServer, data: bytes = b"picture", *, timeout: float = 10.0) -> int:
+def infer(server: LocalServer, data: bytes = b"picture", *, timeout: float = PATIENCE_SECONDS) -> int:
     client = triton.InferenceServerClient(server.grpc_address)
     try:
         image = triton.InferInput("IMAGE", [1, len(data)], "UINT8")
@@ -122,7 +124,7 @@ def post(server: LocalServer, path: str, token: str | None) -> int:
 
 def status_of(request: urllib.request.Request) -> int:
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -144,7 +146,10 @@ def test_state_file_lets_clients_find_the_token(tiny: LocalServer) -> None:
 
 
 def test_listens_on_loopback_only(tiny: LocalServer) -> None:
-    own = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{tiny.pid}/fd") if entry.is_symlink()}
+    own = set()
+    for entry in os.scandir(f"/proc/{tiny.pid}/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            own.add(os.readlink(entry.path))
     listening = {
         (port, address) for port, address, inode in listening_sockets() if f"socket:[{inode}]" in own
     }
@@ -411,6 +416,11 @@ class Serve:
     """`sightline serve` as a process."""
 
     def __init__(self, repository: Path, log: Path) -> None:
+        self._repository, self._log = repository, log
+        self._start()
+
+    def _start(self) -> None:
+        repository, log = self._repository, self._log
         self.http, self.grpc, self.metrics = free_ports(3)
         command = [sys.executable, "-m", "sightline.cli", "serve", "--repository", str(repository)]
         command += [
@@ -426,6 +436,8 @@ class Serve:
             self.process = subprocess.Popen([*command, "--log-dir", str(log)], stdout=file, stderr=file)
 
     def is_ready(self) -> bool:
+        if self.process.poll() is not None and "is held by" in self.output.read_text():
+            self._start()  # another process took one of the ports meanwhile
         assert self.process.poll() is None, self.output.read_text()
         state = runtime.read_state(self.grpc)
         return state is not None and state.state == "ready"

@@ -160,7 +160,7 @@ def test_state_file_of_an_earlier_version_is_read(tmp_path: Path, monkeypatch: p
 def preloaded(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a dynamic program under the preloaded library."""
     env = {**os.environ, "LD_PRELOAD": str(find_engine().argfile), **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
 
 
 PRINT = (
@@ -237,7 +237,7 @@ def test_full_disk_does_not_stop_the_pipe(tmp_path: Path, monkeypatch: pytest.Mo
     for _ in range(300):  # far more than a pipe holds
         os.write(write_end, b"x" * 999 + b"\n")
     os.close(write_end)
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     log.close()
     assert len(seen) == 300
     assert log.dropped_lines == 300

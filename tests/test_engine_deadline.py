@@ -15,12 +15,14 @@ import pytest
 
 from sightline.clients import Client
 from sightline.deploy import LocalServer
+from sightline.deploy.local.supervisor import RestartPolicy
 from sightline.errors import InferenceError
 from sightline.frame import Frame
 
-BUSY_SECONDS = 0.5
+LATE_SECONDS = 0.15
+PATIENCE_SECONDS = 60.0
 MODEL = """\
-import os, time
+import pathlib, time
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -35,7 +37,9 @@ class TritonPythonModel:
         if number:
             with open(RECORD, "a") as record:
                 record.write(f"{number}\\n")
-        time.sleep(BUSY if number else 0)
+        end = time.monotonic() + 120  # against a hang only
+        while number and not pathlib.Path(RELEASE).exists() and time.monotonic() < end:
+            time.sleep(0.01)
         return pb_utils.InferenceResponse([
             pb_utils.Tensor("COUNT", np.zeros((1, 1), np.int32)),
             pb_utils.Tensor("BOXES", np.zeros((1, 0, 4), np.float32)),
@@ -60,12 +64,14 @@ def write_repository(folder: Path, record: Path) -> None:
     """The ensembles `busy` and `busy_frames` over one model of two instances, with a queue as the builders write it."""
     stage = folder / "busy_v1_network"
     (stage / "1").mkdir(parents=True)
-    source = MODEL.replace("RECORD", repr(str(record))).replace("BUSY", str(BUSY_SECONDS))
+    source = MODEL.replace("RECORD", repr(str(record))).replace(
+        "RELEASE", repr(str(record.parent / "release"))
+    )
     (stage / "1" / "model.py").write_text(source)
     (stage / "config.pbtxt").write_text(
         f'name: "busy_v1_network" backend: "python" {TENSORS}'
         "instance_group [ { kind: KIND_CPU count: 2 } ]\n"
-        "dynamic_batching { default_queue_policy { max_queue_size: 16 default_timeout_microseconds: 20000000 "
+        "dynamic_batching { default_queue_policy { max_queue_size: 16 default_timeout_microseconds: 120000000 "
         "timeout_action: REJECT allow_timeout_override: true } }\n"
     )
     maps = "".join(f'{kind} {{ key: "{n}" value: "{n}" }} ' for kind, names in NAMES.items() for n in names)
@@ -87,7 +93,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def busy_server(record: Path) -> Iterator[LocalServer]:
     write_repository(record.parent / "repository", record)
-    with LocalServer(record.parent / "repository", log_dir=record.parent / "log") as server:
+    policy = RestartPolicy(canary_failures=100)  # who keeps both instances busy holds its canaries up as well
+    repository, log = record.parent / "repository", record.parent / "log"
+    with LocalServer(repository, log_dir=log, restart_policy=policy) as server:
         yield server
 
 
@@ -104,15 +112,20 @@ def test_a_frame_that_waited_too_long_is_never_computed(
 ) -> None:
     """Over gRPC it is the server that drops it, for there the client cancels nothing."""
     address = busy_server.grpc_address if protocol == "grpc" else busy_server.http_address
-    with Client(address, protocol=protocol) as client:  # type: ignore[arg-type]
+    release = record.parent / "release"
+    release.unlink(missing_ok=True)
+    with Client(address, protocol=protocol, timeout_seconds=PATIENCE_SECONDS) as client:  # type: ignore[arg-type]
         assert len(client.detect("busy", frame(0))) == 0
         record.write_text("")
         running = [client.submit("busy", frame(number)) for number in (1, 2)]
-        time.sleep(BUSY_SECONDS / 4)
-        late = client.submit("busy", frame(3), timeout_seconds=BUSY_SECONDS / 4)
-        patient = client.submit("busy", frame(4), timeout_seconds=20.0)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while len(record.read_text().split()) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        late = client.submit("busy", frame(3), timeout_seconds=LATE_SECONDS)
+        patient = client.submit("busy", frame(4))
         with pytest.raises(InferenceError, match=r"expired|no answer"):
             late.result()
+        release.touch()
         for pending in (*running, patient):
             pending.result()
     assert sorted(record.read_text().split()) == ["1", "2", "4"]
@@ -123,7 +136,7 @@ def test_a_requests_memory_is_free_without_the_garbage_collector(
     busy_server: LocalServer, timeout: float
 ) -> None:
     """Answered or late: few regions of shared memory serve many requests one after the other."""
-    with Client(busy_server.grpc_address) as client:
+    with Client(busy_server.grpc_address, timeout_seconds=PATIENCE_SECONDS) as client:
         client.detect("busy", frame(0))
         gc.disable()
         try:

@@ -17,6 +17,7 @@ import pytest
 from sightline.clients._shm import PREFIX
 from sightline.clients.events.event import Event
 from sightline.clients.streams import Recording, Source, Watch
+from sightline.clients.streams import watch as watching
 from sightline.clients.streams.pictures import FramePool
 from sightline.clients.streams.results import EventSink, StreamResult
 from sightline.clients.streams.summary import Summary
@@ -50,6 +51,12 @@ def camera(watch: Watch, name: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("clips") / "wall.mp4", seconds=4, size=(320, 180))
+
+
+@pytest.fixture(autouse=True)
+def _patient_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, a watch that ends hands on all that was answered."""
+    monkeypatch.setattr(watching, "DRAIN_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -180,18 +187,18 @@ def test_a_changed_rate_needs_no_new_connection_and_a_changed_address_does(
 
 
 class Counting:
-    """An analyst that numbers what it sees; may break, and may hide."""
+    """An analyst that numbers what it sees; may break, and may hide. numbers: a clip that begins anew is a new epoch."""
 
     def __init__(self, name: str, fault: str = "") -> None:
         self.name, self.fault = name, fault
-        self.numbers: list[int] = []
+        self.numbers: list[tuple[int, int]] = []
         self.idles = 0
         self.is_closed = False
         self.threads: set[str] = set()
 
     def observe(self, result: StreamResult) -> StreamResult | None:
         self.threads.add(threading.current_thread().name)
-        self.numbers.append(result.source.number)
+        self.numbers.append((result.source.epoch, result.source.number))
         if self.fault == "breaks":
             raise ValueError("rtsp://u:secret-pa55@host")
         return None if self.fault == "hides" else replace(result, counts={"seen": {"n": len(self.numbers)}})
@@ -233,7 +240,8 @@ def test_analysts_see_answers_in_order_and_time_passing(video: Path) -> None:
         assert one.numbers == sorted(one.numbers)
         assert one.threads == {"watch-results"}
     assert {e.id for e in notes.events if e.type == "sightline.test"} >= {"door:1", "door:2"}
-    assert [r.source.number for r in notes.results] == made["door"].numbers + other.numbers
+    shown = [(r.source.epoch, r.source.number) for r in notes.results]
+    assert shown == made["door"].numbers + other.numbers
 
 
 @pytest.mark.parametrize("fault", ["breaks", "hides"])
@@ -279,6 +287,10 @@ def test_changes_leave_no_threads_files_or_memory_behind(video: Path, client: Br
         def all_left() -> bool:
             return not watch._leaving
 
+        def no_more_than(most: tuple[int, int, int]) -> bool:
+            """Servers of other tests in this process may hold some for a while."""
+            return all(now <= limit for now, limit in zip(held(), most, strict=True))
+
         for number in range(10):
             change(number)
         eventually(all_left)
@@ -286,13 +298,10 @@ def test_changes_leave_no_threads_files_or_memory_behind(video: Path, client: Br
         for number in range(30):
             change(number)
         eventually(all_left)
-        after = held()
+        eventually(lambda: no_more_than((before[0] + 1, before[1] + 2, before[2])))
         summary = watch.stop()
     assert adds_up(summary)
     assert len(summary.cameras) == 4
-    assert after[0] <= before[0] + 1
-    assert after[1] <= before[1] + 2
-    assert after[2] <= before[2]
 
 
 def test_the_recording_makes_room_for_cameras_that_come(

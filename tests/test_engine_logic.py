@@ -161,7 +161,7 @@ def test_a_file_that_is_wanted_whole_is_held_back() -> None:
     clock[0] = 99.0
     client.open[0].finish()
     assert lane.ready() is not None
-    thread.join(10)
+    thread.join(60)
     assert waiting.is_set()
     assert len(client.open) == 2, "no deadline"
 

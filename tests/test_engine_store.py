@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, processes: Proc
         "try:\n    EngineStore(folder).get_or_build(KEY, new_engine)\nexcept OutputError as error:\n"
         "    print('refused:', error)\n"
     )
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert out.startswith("refused: the engine of key")
     assert not list((tmp_path / "engines").iterdir())
     assert not list((tmp_path / "partial").iterdir())
@@ -254,7 +254,8 @@ import os, time
 def slow():
     with open(folder / 'builds', 'a') as file: file.write(f'{os.getpid()}\\n')
     print('building', flush=True)
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not (folder / 'go').exists(): time.sleep(0.01)
     return new_engine()
 engine = EngineStore(folder).get_or_build(KEY, slow, on_wait=lambda pid: print('waiting for', pid, flush=True))
 print('built' if engine.built else 'shared', flush=True)
@@ -284,7 +285,7 @@ class Processes:
     def close(self) -> None:
         for process in self._running:
             process.kill()
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
 
 
 @pytest.fixture
@@ -300,13 +301,14 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 
 def test_two_builds_of_one_engine_wait_for_each_other(tmp_path: Path, processes: Processes) -> None:
-    first = processes.start(_SLOW, seconds=2)
+    first = processes.start(_SLOW, seconds=600)
     assert _line(first) == "building"
     second = processes.start(_SLOW, seconds=0)
     assert _line(second) == f"waiting for {first.pid}"
+    (tmp_path / "go").touch()
     assert _line(first) == "built"
     assert _line(second) == "shared"
-    assert first.wait(20) == second.wait(20) == 0
+    assert first.wait(60) == second.wait(60) == 0
     assert (tmp_path / "builds").read_text().split() == [str(first.pid)]
 
 
@@ -319,10 +321,10 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path, processes: Processes) -> No
     second = processes.start(_SLOW, seconds=0)
     assert _line(second) == f"waiting for {first.pid}"
     first.send_signal(signal.SIGKILL)
-    first.wait(20)
+    first.wait(60)
     assert _line(second) == "building"
     assert _line(second) == "built"
-    assert second.wait(20) == 0
+    assert second.wait(60) == 0
     assert not partial.exists()
     assert EngineStore(tmp_path).get_or_build(KEY, never).path().read_bytes() == PLAN
 
@@ -352,7 +354,7 @@ def test_gc_leaves_an_engine_that_is_being_built(tmp_path: Path, processes: Proc
     assert _line(process) == "building"
     assert store.gc(max_bytes=0) == ()
     process.kill()
-    process.wait(20)
+    process.wait(60)
     assert len(store.gc(max_bytes=0)) == 1
 
 

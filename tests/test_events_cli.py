@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from sightline.clients.events import EventStore
+from sightline.clients.events import EventStore, cli
 from sightline.clients.events.cli import register_events
 from sightline.clients.events.settings import WebhookSink
 from sightline.errors import OutputError
@@ -30,11 +30,13 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["events", *arguments])
 
 
-def test_events_can_be_listed_followed_and_tried_again(tmp_path: Path) -> None:
+def test_events_can_be_listed_followed_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = EventStore(tmp_path / "events.sqlite", max_days=100_000)
     with receiver() as server:
         server.answer = lambda body: 400
-        sink = WebhookSink(kind="webhook", url=f"http://127.0.0.1:{server.port}")
+        sink = WebhookSink(kind="webhook", url=f"http://127.0.0.1:{server.port}", timeout_seconds=60)
         with outbox(tmp_path / "spool", sink, store=store) as opened:
             opened.put(event(1), event(2, camera="yard\x1b[2J"), event(3))
             assert opened.drain(120)
@@ -55,8 +57,15 @@ def test_events_can_be_listed_followed_and_tried_again(tmp_path: Path) -> None:
                 == "3 events of webhook will be tried again\n"
             )
             assert wait_until(lambda: len(server.bodies) == 3)
-            later = threading.Timer(0.3, opened.put, (event(4), event(5, camera="yard")))
-            later.start()
+            now = [0.0]
+
+            def pause(seconds: float) -> None:
+                if now[0] == 0.0:
+                    opened.put(event(4), event(5, camera="yard"))
+                    assert opened.drain(120)
+                now[0] += seconds
+
+            monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=pause))
             followed = run("tail", str(tmp_path), "--camera", "gate", "--json", "--seconds", "3").stdout
             assert [json.loads(line)["data"]["number"] for line in followed.splitlines()] == [4]
             waiting = run("waiting", str(tmp_path))

@@ -351,7 +351,8 @@ def test_private_cameras_get_clips_from_cleaned_pictures_only(media: MediaStore,
             publisher.on_frame(frame(seconds, grey=250))  # as it was decoded
             events = (wish(1, "clip"),) if number == RATE * 3 else ()
             publisher.write(result(frame(seconds, grey=level(number)), *events))
-            time.sleep(0.002)
+            # a camera's pictures do not come faster than they are made JPEGs
+            assert wait_until(lambda: publisher._clips is None or publisher._clips._pictures.waiting == 0)
         assert wait_until(lambda: publisher._clips is not None and publisher._clips._pictures.waiting == 0)
         publisher.close()
         assert opened.drain(120)

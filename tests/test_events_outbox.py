@@ -212,10 +212,17 @@ def test_what_arrived_before_trouble_is_not_sent_again(tmp_path: Path) -> None:
 
 
 def test_a_sink_that_hangs_is_interrupted_at_the_end(tmp_path: Path) -> None:
+    hanging = threading.Event()
+
+    def hang(events: Sequence[Event]) -> None:
+        hanging.set()
+        line.sink.interrupted.wait(60)
+
     with Line(tmp_path) as line:
-        line.sink.trouble = lambda events: line.sink.interrupted.wait(30)
+        line.sink.trouble = hang
         line.put(1)
         assert wait_until(lambda: line.delivery.figures()["oldest_age_seconds"] is not None)
+        assert hanging.wait(120)
     assert line.sink.interrupted.is_set()
 
 

@@ -330,7 +330,7 @@ def test_nothing_is_seen_or_acknowledged_before_it_is_on_the_disk(tmp_path: Path
 
 def test_with_interval_puts_do_not_wait_for_the_disk(tmp_path: Path) -> None:
     syncs: list[int] = []
-    spool = Spool(tmp_path, SpoolSettings(sync="interval", sync_seconds=0.05), sync=syncs.append)
+    spool = Spool(tmp_path, SpoolSettings(sync="interval", sync_seconds=0.5), sync=syncs.append)
     reader = Reader(spool, "a")
     put(spool, *range(50))
     assert take_all(reader) == list(range(50))

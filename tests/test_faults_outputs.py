@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults of brokers, disks, receivers, viewers and of the inference server, provoked a few times each with real ones.
 
-Counts must be exact; times may miss their limits by a factor here (see test_faults_cameras.py).
+Counts must be exact; times may miss their limits by a factor here (see test_faults_cameras.py), and where only they miss
+them, or pictures of cameras that a starved reader did not fetch, they are measured once more.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,15 +29,23 @@ SLACK = 4.0
     "scenario", [brokers_away, full_disk, slow_webhook, slow_viewers], ids=lambda scenario: scenario.__name__
 )
 def test_no_event_is_lost_and_nobody_waits_for_who_is_slow(scenario: Scenario) -> None:
-    figure = scenario(False)
+    figure = measured(lambda: scenario(False))
     assert figure.times > 0
     assert not figure.broken_beyond(SLACK), figure.more
+
+
+def measured(provoke: Callable[[], Figure]) -> Figure:
+    """The figure; a second one where a busy machine may have spoilt the first."""
+    figure = provoke()
+    missed = [limit for limit in figure.limits if not limit.holds_loosely(SLACK)]
+    spoilt = [limit for limit in missed if not limit.counted or limit.name == "pictures that cameras lost"]
+    return provoke() if missed and missed == spoilt else figure
 
 
 def test_a_killed_tritonserver_costs_no_event_and_leaves_nothing(repository: Path, tmp_path: Path) -> None:
     # the session's server may be at work in the repository
     own = shutil.copytree(repository, tmp_path / "repository", symlinks=True)
-    figure = killed_tritonserver(False, own)
+    figure = measured(lambda: killed_tritonserver(False, own))
     assert figure.more["restarts"] >= figure.times
     assert not figure.broken_beyond(SLACK), figure.more
 

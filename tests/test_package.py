@@ -107,6 +107,6 @@ def test_the_wheel_works_on_its_own(wheel: Path, tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *packages])}
     python = [sys.executable, "-S", "-c", code]
-    done = subprocess.run(python, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60)
+    done = subprocess.run(python, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith(str(tmp_path))

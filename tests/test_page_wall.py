@@ -186,7 +186,7 @@ def test_a_rule_drawn_with_the_mouse_arrives(wall: PageServer, control: DictCont
     tab.goto(wall.url + "#live")
     wait_for(lambda: tab.evaluate(PAINTED, ".zones")[0] > 200)
     tab.keyboard.press("r")
-    assert tab.evaluate(PAINTED, ".zones")[0] == 0
+    wait_for(lambda: tab.evaluate(PAINTED, ".zones")[0] == 0)
 
 
 def test_a_rule_drawn_with_the_keyboard_and_its_mistake(
@@ -248,11 +248,11 @@ def test_events_appear_with_their_pictures(wall: PageServer, control: DictContro
     dialog = tab.get_by_role("dialog")
     assert "sightline.line.crossed" in dialog.inner_text()
     tab.keyboard.press("Escape")
-    assert tab.locator("dialog").count() == 0
+    wait_for(lambda: tab.locator("dialog").count() == 0)
     tab.click("nav a[data-view=counts]")
     wait_for(lambda: tab.locator(".chart rect").count() >= 1)
     tab.locator("summary", has_text="As a table").click()
-    assert tab.locator(".figures-table tbody tr").count() >= 1
+    wait_for(lambda: tab.locator(".figures-table tbody tr").count() >= 1)
     tab.click("nav a[data-view=system]")
     wait_for(lambda: "jsonl" in tab.locator(".system-cards").inner_text())
 
@@ -280,6 +280,7 @@ def test_login(control: DictControl, browser: Any) -> None:
     errors: list[str] = []
     context = browser.new_context()
     tab = context.new_page()
+    tab.set_default_timeout(120_000)
     tab.on("pageerror", lambda error: errors.append(str(error)))
     try:
         tab.goto(page.url)
@@ -296,7 +297,7 @@ def test_login(control: DictControl, browser: Any) -> None:
         tab.get_by_label("Log out").click()
         tab.wait_for_url("**/login")
         tab.goto(page.url)
-        assert tab.url.endswith("/login")
+        wait_for(lambda: tab.url.endswith("/login"))
     finally:
         context.close()
         page.close()

@@ -13,9 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -39,7 +39,9 @@ from sightline.perf.analyzer.report import CpuSeconds, Latency, LoadPoint, Stage
 from sightline.perf.analyzer.run import Load, exclusive_use, run_load
 from sightline.perf.analyzer.statistics import ServerStatistics, stage_times
 from sightline.perf.analyzer.tax import ServingTax, engine_file
+from tests.perf_parts import only_perf_analyzer
 
+MeasuredT = TypeVar("MeasuredT")
 SAMPLE = Path(__file__).parent / "data" / "perf_analyzer.csv"
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -154,6 +156,12 @@ class TestBinary:
 
 
 @pytest.fixture(scope="module", autouse=True)
+def _alone() -> Iterator[None]:
+    with only_perf_analyzer():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
 def _drawn_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inputs, "drawn_frames", functools.cache(inputs.drawn_frames))
@@ -204,6 +212,17 @@ def _command(server: Any, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "sightline.cli", "perf", *arguments, "--server", server.grpc_address]
 
 
+def measured(measure: Callable[[], MeasuredT]) -> MeasuredT:
+    """What it gives; once more where perf_analyzer had a window of 0.2 s without an answer, which ends it."""
+    for _ in range(9):
+        try:
+            return measure()
+        except InferenceError as error:
+            if "No valid requests" not in str(error):
+                raise
+    return measure()
+
+
 def _regions() -> set[str]:
     return {path.name for path in Path("/dev/shm").iterdir() if path.name[0].isupper()}
 
@@ -224,7 +243,7 @@ def run(server: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, st
     """One short real run: folder and terminal text."""
     folder, text = tmp_path_factory.mktemp("perf"), io.StringIO()
     plan = Plan("street_detect", server.grpc_address, (2,), "frames", 0.6, folder, tax=True, rounds=3)
-    run_perf(plan, Console(file=text))
+    measured(lambda: run_perf(plan, Console(file=text)))
     return folder, text.getvalue()
 
 
@@ -293,7 +312,7 @@ def test_interrupted_run_leaves_nothing(server: Any, tmp_path: Path, order: sign
         _command(server, *arguments, str(tmp_path)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 240
         while "FRAME_0_0" not in _held(server, state.token):
             assert process.poll() is None
             assert time.monotonic() < end
@@ -303,12 +322,12 @@ def test_interrupted_run_leaves_nothing(server: Any, tmp_path: Path, order: sign
         assert any("--shared-memory system" in line for line in lines)
         assert not any(state.token in line for line in lines)
         process.send_signal(order)
-        process.wait(60)
+        process.wait(120)
     finally:
         process.kill()
         process.wait()
     assert process.returncode not in (0, -signal.SIGKILL)
-    assert not [child for child in children if child.is_running()]
+    assert psutil.wait_procs(children, 30)[1] == []
     assert "FRAME_0_0" not in _regions()
     assert not list(tmp_path.iterdir())
     assert not [name for name in _held(server, state.token) if name.startswith("FRAME")], (
@@ -323,7 +342,7 @@ def test_each_kind_of_input_through_grpc(server: Any, tmp_path: Path, kind: str)
     inputs.write_inputs(path, kind, frames, {"size": [384, 224], "mean": [0.0] * 3, "std": [255.0] * 3})
     statistics = ServerStatistics(server.grpc_address)
     load = Load(find_analyzer(), server.grpc_address, inputs.target("street_detect", kind).model, path)
-    point = run_load(load, 1, 0.6, statistics, None)
+    point = measured(lambda: run_load(load, 1, 0.6, statistics, None))
     statistics.close()
     assert point.latency.frames_per_second > 0
     assert point.cpu.parts.keys() == {"perf_analyzer"}
@@ -343,7 +362,7 @@ def test_bad_input_file_is_explained(server: Any, tmp_path: Path) -> None:
 
 def test_unknown_model_is_named(server: Any, tmp_path: Path) -> None:
     done = subprocess.run(
-        _command(server, "nonesuch", "--output", str(tmp_path)), capture_output=True, text=True, timeout=60
+        _command(server, "nonesuch", "--output", str(tmp_path)), capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 1
     assert "nonesuch" in done.stderr
@@ -382,7 +401,7 @@ def test_remote_server_gets_no_tax(server: Any, tmp_path: Path, monkeypatch: pyt
     plan = Plan("street_detect", server.grpc_address, (1,), "frames", 0.6, tmp_path, tax=True)
     with pytest.raises(BadInputError, match="--tax needs"):
         run_perf(plan, Console(file=io.StringIO()))
-    run_perf(dataclasses.replace(plan, tax=None), Console(file=io.StringIO()))
+    measured(lambda: run_perf(dataclasses.replace(plan, tax=None), Console(file=io.StringIO())))
     content = json.loads((tmp_path / "perf.json").read_text())
     assert content["serving_tax"] is None
     assert content["shared_memory"] is False

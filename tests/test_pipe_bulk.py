@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from sightline.clients.pipe.cli import QUARANTINED_STATUS, register_pipe
 from sightline.deploy import LocalServer
 from sightline.errors import BadInputError, OutputError
 from tests.red_models import write_repository
-from tests.test_pipe_folder import Forker, box_of, first_box, image_of
+from tests.test_pipe_folder import ATTEMPTS, Forker, box_of, first_box, image_of
 
 COUNT = 120
 
@@ -119,14 +120,18 @@ def test_killed_again_and_again_it_goes_on(
     out = tmp_path / "out"
     rng = random.Random(2)
     command = ["bulk", tree, out, "--model", "red", "--server", red.grpc_address, "--shard", "12"]
-    for kill in range(2):
-        process = forker.start(*command, "--in-flight", "4", "--quiet")
-        until = time.monotonic() + 240
-        while len(list((out / "results").glob("*.jsonl"))) <= 2 * kill and time.monotonic() < until:
-            time.sleep(0.002)
-        time.sleep(rng.random() * 0.05)
-        forker.kill(process)
-    before = len(lines_below(out))
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(out, ignore_errors=True)
+        for kill in range(2):
+            process = forker.start(*command, "--in-flight", "4", "--quiet")
+            until = time.monotonic() + 240
+            while len(list((out / "results").glob("*.jsonl"))) <= 2 * kill and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.05)
+            forker.kill(process)
+        before = len(lines_below(out))
+        if before < COUNT:
+            break
     tally = run(settings_of(red, tree, out, images_per_shard=12))
     assert COUNT > tally.before == before > 0
     check_all(lines_below(out))

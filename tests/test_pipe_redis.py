@@ -29,12 +29,12 @@ from sightline.clients.pipe.redis_sink import RedisSink
 from sightline.clients.pipe.redis_source import StreamSource
 from sightline.deploy import LocalServer
 from sightline.errors import OutputError
+from tests.ports import lasting_port
 from tests.red_models import write_repository
 from tests.test_pipe_folder import (
     Forker,
     box_of,
     first_box,
-    free_port_now,
     image_of,
     results,
     run,
@@ -51,7 +51,7 @@ class Valkey:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port_now()
+        self.port = lasting_port()
         self.start()
 
     def start(self) -> None:
@@ -70,7 +70,7 @@ class Valkey:
     def stop(self) -> None:
         self.client.close()
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(120)
 
     def url(self, what: str) -> str:
         return f"redis://127.0.0.1:{self.port}/0?{what}"
@@ -288,7 +288,7 @@ def test_redis_that_is_away_is_waited_for(red: LocalServer, tmp_path: Path) -> N
         wait_until(lambda: int(valkey.client.xlen("out")) == 30)
         wait_until(lambda: valkey.client.xpending("images", "sightline")["pending"] == 0)
         pipe.stop()
-        runner.join(30)
+        runner.join(120)
         assert len(answers(valkey, "out")) == 30
         valkey.client.set("string", "x")
         with pytest.raises(OutputError, match="WRONGTYPE"):
@@ -356,7 +356,7 @@ def test_entries_are_kept_and_their_files_have_names_of_their_own(valkey: Valkey
 
 def test_entries_are_kept_while_another_server_is_away() -> None:
     stop = threading.Event()
-    link = Link(f"redis://127.0.0.1:{free_port_now()}/0", stop, lambda _: None, meanwhile=stop.set)
+    link = Link(f"redis://127.0.0.1:{lasting_port()}/0", stop, lambda _: None, meanwhile=stop.set)
     with pytest.raises(StoppedError):
         link.insist(link.redis.ping)
     link.close()

@@ -7,11 +7,11 @@ import json
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,19 +24,13 @@ from sightline.cli import app
 from sightline.clients.config.reading import watch_file_from_text
 from sightline.perf.cameras import CameraServer
 from tests.onnx_models import write_pictures, yolov8_like
+from tests.perf_parts import only_perf_analyzer
+from tests.ports import lasting_port
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python|yaml)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 OUTSIDE = ("make demo", "make test")  # tests/test_demo.py runs the first; the second runs this file
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 @pytest.fixture
@@ -50,11 +44,11 @@ def workplace(tmp_path: Path, cameras: CameraServer) -> Iterator[dict[str, str]]
     (tmp_path / "names.txt").write_text("car\nbus\nperson\n")
     Image.fromarray(Scene(seed=5).frame(1.0)[0]).save(tmp_path / "photo.jpg")
     write_pictures(tmp_path / "photos")
-    http, grpc, metrics, page = _free_ports(4)
+    http, grpc, metrics, page = (lasting_port() for _ in range(4))
     yield {
         "sightline serve &": f"sightline serve --http-port {http} --grpc-port {grpc} --metrics-port {metrics} "
         "> serve.log 2>&1 & echo $! > serve.pid; "
-        "timeout 120 sh -c 'until grep -q ready serve.log; do sleep 0.5; done'",
+        "timeout 240 sh -c 'until grep -q ready serve.log; do sleep 0.5; done'",
         "localhost:8000": f"localhost:{http}",
         "localhost:8001": f"localhost:{grpc}",
         "rtsp://user:password@192.0.2.7/stream1": cameras.urls[0],
@@ -96,9 +90,10 @@ def test_every_command(tmp_path: Path, workplace: dict[str, str], monkeypatch: p
         for shown, used in workplace.items():
             body = body.replace(shown, used)
         command = [sys.executable, "-c", body] if kind == "python" else ["sh", "-ec", body]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-        )
+        with only_perf_analyzer() if "sightline perf" in body else nullcontext():
+            done = subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     assert (tmp_path / "drawn").is_dir()
     assert (tmp_path / "answer.bin").stat().st_size > 0

@@ -395,7 +395,7 @@ with open_records(Path(sys.argv[1])) as records:
 def test_a_killed_writer_loses_only_what_it_had_not_finished(repository: Path) -> None:
     with open_records(repository) as records:
         before = records.events()
-    done = subprocess.run([sys.executable, "-c", _KILLED_WRITER, str(repository)], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _KILLED_WRITER, str(repository)], check=False, timeout=240)
     assert done.returncode == -9
     with open_records(repository) as records:
         assert records.events() == before

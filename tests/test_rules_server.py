@@ -19,6 +19,7 @@ from sightline.builders import repository_from_card
 from sightline.builders.rules import check_repository
 from sightline.card import card_from_dict
 from sightline.deploy import LocalServer
+from sightline.deploy.local.supervisor import RestartPolicy
 from sightline.errors import ServerStartError
 from sightline.runtime import TOKEN_KEY
 from tests.onnx_models import planted
@@ -52,7 +53,7 @@ class Loader:
     def __call__(self, model: str) -> bool:
         """Whether the model is ready after it was loaded. Raises InferenceServerException."""
         headers = {f"triton-grpc-protocol-{TOKEN_KEY}": self._server.token}
-        self._client.load_model(model, headers=headers, client_timeout=60)
+        self._client.load_model(model, headers=headers, client_timeout=120)
         return bool(self._client.is_model_ready(model))
 
     def refusal(self, model: str) -> str:
@@ -61,7 +62,7 @@ class Loader:
             self(model)
         assert not self._client.is_model_ready(model)
         answer, said = str(error.value), list[str]()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while "failed to poll" in answer and not said and time.monotonic() < deadline:
             log = self._server.log_path.read_text(encoding="utf-8", errors="replace")
             said = [line for line in log.splitlines() if f"'{model}'" in line]
@@ -75,7 +76,8 @@ class Loader:
 @pytest.fixture(scope="module")
 def load(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loader]:
     log = tmp_path_factory.mktemp("rules-log")
-    with LocalServer(repository, models=["toy"], log_dir=log) as server:
+    policy = RestartPolicy(canary_failures=20)  # a server that is only slow for a while is not brought down
+    with LocalServer(repository, models=["toy"], log_dir=log, restart_policy=policy) as server:
         loader, pid = Loader(server), server.pid
         yield loader
         loader.close()

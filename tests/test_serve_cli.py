@@ -24,6 +24,7 @@ from tests.triton_models import MODEL, write_repository
 
 PATIENCE_SECONDS = 120.0  # against a hang only
 BUSY_TENTHS = 6
+HOLD_SECONDS = 6.0  # at most, until the test lets the models go on
 _MARK = "time.sleep(float"
 
 
@@ -79,10 +80,17 @@ def busy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("at-work")
 
 
+def go_on(busy_folder: Path) -> Path:
+    return busy_folder.with_name(f"{busy_folder.name}-go-on")
+
+
 @pytest.fixture(scope="module")
 def repository(busy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models that leave a file for each slow picture they have begun with."""
-    mark = f"open('{busy_folder}/' + str(time.monotonic_ns()), 'x').close(); {_MARK}"
+    """Models that leave a file for each slow picture they have begun with, and go on when `go_on` is there."""
+    there = f"__import__('os').path.exists('{go_on(busy_folder)}')"
+    hold = f"[time.sleep(0.05) for _ in range({HOLD_SECONDS * 20:.0f}) if not {there}]"
+    mark = f"open('{busy_folder}/' + str(time.monotonic_ns()), 'x').close(); {hold}; {_MARK}"
+    go_on(busy_folder).touch()
     repository = tmp_path_factory.mktemp("served")
     write_repository(repository, model=MODEL.replace(_MARK, mark), instances=2)
     for config in repository.glob("*/config.pbtxt"):
@@ -118,7 +126,7 @@ def ask_http(serve: Serve) -> int:
 
 
 def waiting_requests(serve: Serve) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{serve.metrics}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{serve.metrics}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     found = re.search(r'nv_inference_pending_request_count\{model="tiny_network"[^}]*\} (\d+)', text)
     return int(found.group(1)) if found else 0
@@ -140,14 +148,16 @@ def test_second_serve_of_a_folder_names_the_first_and_leaves_it_alone(
 def test_sigterm_answers_what_is_in_flight(serve: Serve, busy_folder: Path) -> None:
     for mark in busy_folder.iterdir():
         mark.unlink()
+    go_on(busy_folder).unlink()
     asks = [ask_grpc, ask_http] * 3
     with ThreadPoolExecutor(len(asks)) as threads:
         pending = [threads.submit(ask, serve) for ask in asks]
         # Some at work and some that wait; one of those that wait may be the supervisor's canary.
         assert wait_until(lambda: len(list(busy_folder.iterdir())) + waiting_requests(serve) >= len(asks))
-        time.sleep(0.3)
+        time.sleep(1.0)
         unanswered = [request for request in pending if not request.done()]
         serve.process.send_signal(signal.SIGTERM)
+        go_on(busy_folder).touch()
         assert [request.result(PATIENCE_SECONDS) for request in pending] == [1] * len(asks)
     assert unanswered, "there must have been requests in flight"
     assert serve.wait() == 0, serve.text

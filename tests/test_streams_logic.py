@@ -123,6 +123,7 @@ def test_a_link_without_pictures_is_stalled_within_five_seconds() -> None:
     assert not link.stalled(99.0), "a waiting link is not stalled"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["a", "b"]), st.floats(0, 3), st.booleans()),
@@ -158,6 +159,7 @@ def test_64_cameras_of_one_host_are_back_within_65_seconds() -> None:
 # Slot and counters
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.integers(0, 999), st.none()), max_size=60))
 def test_the_slot_loses_nothing_and_hands_out_the_newest(operations: list[int | None]) -> None:
     """None takes; a number puts. Every item comes back once, taken or pushed out."""
@@ -178,6 +180,7 @@ def test_the_slot_loses_nothing_and_hands_out_the_newest(operations: list[int | 
     assert sorted(back + ([last] if last else [])) == sorted(put)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([None, *DropReason]), max_size=200), st.integers(0, 20))
 def test_in_is_out_plus_dropped_exactly(outcomes: list[DropReason | None], pending: int) -> None:
     counters = CameraCounters()
@@ -194,6 +197,7 @@ def test_in_is_out_plus_dropped_exactly(outcomes: list[DropReason | None], pendi
     assert shot.answered == outcomes.count(None)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.0006, 100.0), min_size=1, max_size=300), st.sampled_from([0.5, 0.99, 1.0]))
 def test_percentiles_are_within_one_bucket(latencies: list[float], fraction: float) -> None:
     histogram = Histogram()
@@ -357,6 +361,7 @@ def test_a_jump_of_the_cameras_clock_is_told(jump: int) -> None:
         timeline.packet(6500 + jump, 6500 + jump)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 90_000), max_size=50), st.integers(-(2**40), 2**40))
 def test_decoding_times_rise(gaps: list[int], start: int) -> None:
     timeline, at, last = Timeline(Fraction(1, 90_000), 25.0), start, -1.0

@@ -132,7 +132,8 @@ def test_rtsp_cameras_are_answered_recorded_and_add_up(
 
 def check_boxes(lines: list[dict[str, Any]]) -> None:
     """pts and box of each event: the object is where it was drawn in that picture."""
-    lines.sort(key=lambda line: int(line["id"].rpartition(":")[2]))  # answers may come in another order
+    # answers may come in another order
+    lines.sort(key=lambda line: (line["id"].rpartition(":")[0], int(line["id"].rpartition(":")[2])))
     corners = [object_corner(number, 640, 360) for number in range(90)]
     drawn = [
         min(range(90), key=lambda n: _distance(corners[n], line["detections"][0]["box"])) for line in lines
@@ -142,8 +143,12 @@ def check_boxes(lines: list[dict[str, Any]]) -> None:
     )
     pairs = list(zip(drawn, lines, strict=True))
     for (before, first), (after, second) in itertools.pairwise(pairs):
+        if first["id"].rpartition(":")[0] != second["id"].rpartition(":")[0]:
+            continue  # another connection
         pictures = (after - before) % 90
-        assert second["pts_seconds"] - first["pts_seconds"] == pytest.approx(pictures / 15, abs=0.02)
+        more = second["pts_seconds"] - first["pts_seconds"] - pictures / 15
+        # where this process gets no core for long, whole rounds of the clip are missing
+        assert more == pytest.approx(6 * round(more / 6), abs=0.02)
 
 
 def _distance(corner: tuple[int, int], box: list[float]) -> float:
@@ -164,9 +169,11 @@ def addresses(server: AsyncioCameraServer, *names: str) -> list[str]:
 
 @pytest.mark.parametrize("fault", ["garbage", "refused"])
 def test_faults_of_a_running_camera(
-    provoker: AsyncioCameraServer, client: BrightObjectClient, fault: str
+    provoker: AsyncioCameraServer, client: BrightObjectClient, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     """Noticed, healed by itself; the other camera sees nothing of it. Frozen and killed ones: test_faults_cameras.py."""
+    # where this process gets no core for some seconds, no camera has stalled
+    monkeypatch.setattr(reconnect, "STALL_SECONDS", 10.0)
     with Watch(parse_sources(addresses(provoker, "sick", "well")), client) as watch:
         eventually(lambda: all(c["answered"] >= 3 for c in watch.state()["cameras"]))
         faults = provoker.faults(0)
@@ -289,6 +296,7 @@ def test_a_slow_server_gets_the_newest_frames(video: Path) -> None:
     client = BrightObjectClient(lambda: time.sleep(0.2))
     with Watch(parse_sources([f"door={video}"], loop=True), client) as watch:
         eventually(lambda: camera_state(watch)["answered"] >= 4)
+        eventually(lambda: camera_state(watch)["dropped"].get("superseded", 0) > 0)
         summary = watch.stop()
     client.close()
     assert adds_up(summary)
@@ -412,7 +420,7 @@ def test_stopping_ends_all_threads(gstreamer: RtspServer, client: BrightObjectCl
     for _ in range(2):
         with Watch(parse_sources(urls), client) as watch:
             eventually(lambda: watch.state()["cameras"][0]["answered"] > 0)
-    assert threading.active_count() <= before + 2, "the client's own two threads may stay"
+    eventually(lambda: threading.active_count() <= before + 2)  # the client's own two threads may stay
 
 
 class Commanded:

@@ -59,7 +59,7 @@ def ask(client: triton.InferenceServerClient, model: str, **tensors: NDArray[Any
         tensor = triton.InferInput(name, list(values.shape), DATA_TYPES[values.dtype])
         tensor.set_data_from_numpy(values)
         inputs.append(tensor)
-    result = client.infer(model, inputs, client_timeout=30)
+    result = client.infer(model, inputs, client_timeout=120)
     return {name: result.as_numpy(name) for name in OUTPUTS}
 
 

@@ -30,7 +30,7 @@ from sightline.perf.cameras.faults import Faults
 from sightline.perf.cameras.player import Player
 
 _SESSION_TIMEOUT_SECONDS = 60
-_STOP_SECONDS = 5.0
+_STOP_SECONDS = 30.0  # against a hang only
 
 
 class Camera:

@@ -38,6 +38,7 @@ QUICK = Pace(0.1, 1.0)
 """Attempts of the tests, so that a return is seen within a second; the product's pauses grow to Pace's own cap."""
 _QUICK_MEANS = f"attempts at most {QUICK.cap_seconds:g} s apart, where the product's grow to {Pace().cap_seconds:g} s apart"
 _BACK_SECONDS = 40.0
+_SOON_SECONDS = 10.0
 _CAMERAS = 4
 
 
@@ -72,7 +73,7 @@ def brokers_away(full: bool) -> Figure:
         for broker in brokers:
             broker.away(True)
         sent = _put(outbox, sent, max(100, round(away * 10)), 0.1 if full else away / 100)
-        on_time = len(_numbers(path.read_text(encoding="utf-8").splitlines()))
+        on_time = len(_soon(path, sent))  # the brokers are away all the while
         for broker in brokers:
             broker.away(False)
         returned = time.monotonic()
@@ -130,7 +131,7 @@ def full_disk(full: bool) -> Figure:
             if outbox.put(made_event(number)):
                 accepted.append(number)
             outbox.drain(10.0)
-        outbox.drain(10.0)
+        outbox.drain(_BACK_SECONDS)
         outbox.close()
         numbers = _numbers(path.read_text(encoding="utf-8").splitlines())
     limits = (
@@ -174,8 +175,7 @@ def slow_webhook(full: bool) -> Figure:
             ages.append(time.monotonic() - put_at)
             sent += 1
             time.sleep(0.02)
-        time.sleep(0.5)
-        numbers = _numbers(path.read_text(encoding="utf-8").splitlines())
+        numbers = _soon(path, sent)
         state = next(sink for sink in outbox.state()["sinks"] if sink["kind"] == "webhook")
         asked = time.monotonic()
         outbox.close(0.5)
@@ -202,6 +202,17 @@ def _put(outbox: Outbox, first: int, count: int, pause: float) -> int:
         outbox.put(made_event(number))
         time.sleep(pause)
     return first + count
+
+
+def _soon(path: Path, count: int) -> list[int]:
+    """The numbers in a file, once there are so many; those that are there where that takes too long."""
+    until = time.monotonic() + _SOON_SECONDS
+    while True:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        found = _numbers(text[: text.rfind("\n") + 1].splitlines())  # without a line that is being written
+        if len(found) >= count or time.monotonic() > until:
+            return found
+        time.sleep(0.05)
 
 
 def _numbers(lines: Sequence[str]) -> list[int]:

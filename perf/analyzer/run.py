@@ -28,6 +28,12 @@ WINDOWS = 3
 """perf_analyzer wants three windows that agree; -s 900 lets a busy machine's windows pass, their mean counts."""
 _STABILITY_PERCENT = 900
 _START_SECONDS, _STOP_SECONDS = 60.0, 2.0
+_ATTEMPTS = 3
+_EMPTY_WINDOW = ("No valid requests", "Failed to obtain stable measurement")
+
+
+class _EmptyWindowError(InferenceError):
+    """A window passed in which nothing was answered, which ends perf_analyzer without figures."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,23 @@ def run_load(
     statistics: ServerStatistics,
     server: ServerProcesses | None,
 ) -> LoadPoint:
-    """Load the model for about `seconds`. Raises InferenceError where perf_analyzer gives no figures."""
+    """Load the model for about `seconds`, or longer where a machine is so busy that no answer came in a part of it.
+
+    Raises InferenceError where perf_analyzer gives no figures.
+    """
+    for attempt in range(_ATTEMPTS - 1):
+        with contextlib.suppress(_EmptyWindowError):
+            return _run_once(load, concurrency, seconds * 2**attempt, statistics, server)
+    return _run_once(load, concurrency, seconds * 2 ** (_ATTEMPTS - 1), statistics, server)
+
+
+def _run_once(
+    load: Load,
+    concurrency: int,
+    seconds: float,
+    statistics: ServerStatistics,
+    server: ServerProcesses | None,
+) -> LoadPoint:
     models = [load.model, *(name for name in statistics.stages(load.model) if name != load.model)]
     counts = statistics.counts(models)
     cpu = server.cpu_seconds() if server else {}
@@ -122,7 +144,9 @@ def _analyze(load: Load, concurrency: int, seconds: float) -> tuple[str, float]:
                 remove_regions(regions() - before, load.address, load.token)
         if status != 0 or not csv_path.exists():
             reason = redact(output.strip()[-1500:]) or f"status {status}"
-            raise InferenceError(f"perf_analyzer measured nothing at concurrency {concurrency}: {reason}")
+            is_empty = any(words in output for words in _EMPTY_WINDOW)
+            kind = _EmptyWindowError if is_empty else InferenceError
+            raise kind(f"perf_analyzer measured nothing at concurrency {concurrency}: {reason}")
         return csv_path.read_text(encoding="utf-8"), cpu_seconds
 
 

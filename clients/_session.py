@@ -119,10 +119,14 @@ class Session:
 
     def knows(self, port: int) -> bool | None:
         """Whether what a server at this port of this machine knows, ours does; None where no server is there."""
+        from sightline.deploy.local.ports import listening_inodes
+
         if port == self.port:
             return True
         state = _state_of(port)
-        return None if state is None else self.port in (state.grpc_port, state.http_port)
+        if state is None:  # one that listens tells others of it, with another runtime folder
+            return False if listening_inodes(port) else None
+        return self.port in (state.grpc_port, state.http_port)
 
     def forget_server(self) -> None:
         """The server may be another one from now on: look for its token and models again."""

@@ -578,17 +578,13 @@ def test_what_a_killed_client_left_is_swept(red: LocalServer) -> None:
         "client = Client(sys.argv[1]); client.detect('red', picture()); os.kill(os.getpid(), 9)"
     )
 
-    def is_swept() -> bool:
-        child = subprocess.Popen([sys.executable, "-c", script, red.grpc_address])
-        assert child.wait(PATIENCE_SECONDS) == -signal.SIGKILL
-        orphans = list(FOLDER.glob(f"{PREFIX}{child.pid}-*"))
-        with Client(red.grpc_address, timeout_seconds=PATIENCE_SECONDS) as client:
-            client.detect("red", picture())
-        # Tests beside these know nothing of our servers: theirs may have taken the file away before us.
-        names = {orphan.name for orphan in orphans}
-        return bool(names) and not any(o.exists() for o in orphans) and not names & set(regions_of(red))
-
-    assert wait_until(is_swept)
+    child = subprocess.Popen([sys.executable, "-c", script, red.grpc_address])
+    assert child.wait(PATIENCE_SECONDS) == -signal.SIGKILL
+    orphans = {path.name for path in FOLDER.glob(f"{PREFIX}{child.pid}-*")}
+    assert len(orphans) == 1
+    with Client(red.grpc_address, timeout_seconds=PATIENCE_SECONDS) as client:
+        client.detect("red", picture())
+    assert not orphans & (set(regions_of(red)) | {path.name for path in FOLDER.glob(f"{PREFIX}*")})
 
 
 async def test_async(async_client: AsyncClient, red: LocalServer, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -343,13 +344,18 @@ def orphan_names() -> list[str]:
 
 
 def test_each_server_is_told_of_its_own_orphans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Those of another server stay for its own clients; where no server is any more, they only lose their names."""
+    """Those of another server stay for its own clients, also one whose state lies in another folder.
+
+    Where no server is any more, they only lose their names.
+    """
+    stranger = socket.create_server(("127.0.0.1", 0))
+    strange = stranger.getsockname()[1]
     monkeypatch.setenv("SIGHTLINE_RUNTIME_DIR", str(tmp_path))
     tmp_path.chmod(0o700)
     for grpc_port, http_port in ((7001, 7000), (7011, 7010)):
         write_state(ServerState(os.getpid(), grpc_port, http_port, 1, "", "ready", "token", ""))
     names = {}
-    for port in (7001, 7000, 7011, 7010, 7021):
+    for port in (7001, 7000, 7011, 7010, 7021, strange):
         region = Region(1 << 16, port)
         region.registered, names[port] = True, region.name
         del region
@@ -362,8 +368,13 @@ def test_each_server_is_told_of_its_own_orphans(monkeypatch: pytest.MonkeyPatch,
                 asked.add(operation.region)
                 operation = flow.send(None)
         assert asked & set(names.values()) == {names[7001], names[7000]}
-        assert {port for port, name in names.items() if (_shm.FOLDER / name).exists()} == {7011, 7010}
+        assert {port for port, name in names.items() if (_shm.FOLDER / name).exists()} == {
+            7011,
+            7010,
+            strange,
+        }
     finally:
+        stranger.close()
         for name in names.values():
             remove_orphan(name)
 

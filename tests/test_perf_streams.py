@@ -20,7 +20,7 @@ from sightline.perf.streams.footprint import footprint, memory_mb
 from sightline.perf.streams.material import drawn_boxes, video_files
 from sightline.perf.streams.ours import DEADLINE_SECONDS, age_figures
 from sightline.perf.streams.picture import draw_picture
-from sightline.perf.streams.plan import SECTIONS, checked_sections
+from sightline.perf.streams.plan import SECTIONS, checked_rates, checked_sections
 from sightline.perf.streams.serving import most_cameras
 from sightline.perf.streams.stub import StubClient
 from sightline.perf.streams.table import Bar, bars
@@ -150,6 +150,8 @@ def test_ages_are_told_of_all_and_of_each_window() -> None:
     figures = age_figures(ages)
     assert [window["p50"] for window in figures["windows_ms"]] == [10.0, 20.0]
     assert figures["ages_ms"]["p99"] == 20.0
+    hour = age_figures([(second, 0.010) for second in range(3600)])
+    assert (hour["window_seconds"], len(hour["windows_ms"])) == (60.0, 60)
     assert figures["later_ages_ms"] == {"p50": 20.0, "p95": 20.0, "p99": 20.0}
     assert age_figures(ages[:50])["later_ages_ms"]["p99"] == 10.0
     one_window = [(second / 10, 0.5 if 500 <= second < 600 else 0.010) for second in range(1100)]
@@ -169,6 +171,13 @@ def test_the_footprint_sees_threads_descriptors_and_memory() -> None:
         assert footprint().descriptors == before.descriptors + 1
     assert 10 < memory_mb([os.getpid()]) <= before.rss_mb + 50
     assert memory_mb([2**22 + 1]) == 0
+
+
+def test_rates_are_checked() -> None:
+    assert checked_rates("5, 10") == (5, 10)
+    for wrong in ("", "0", "5,,10", "2.5", "-1", "61", "²"):
+        with pytest.raises(BadInputError, match="--rates is"):
+            checked_rates(wrong)
 
 
 def test_sections_are_checked() -> None:
@@ -198,7 +207,8 @@ def content() -> dict[str, Any]:
         "p95_by_p50_goal": 1.5,
         "p99_slope_ms_an_hour": 0.1,
         "ages_ms": ages,
-        "ages_ms_by_10_seconds": [ages, ages],
+        "window_seconds": 10.0,
+        "ages_ms_by_window": [ages, ages],
     }
     print_ = {"threads": 9, "descriptors": 30, "shared_memory_files": 2}
     return {

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sightline.perf.streams.plan import SHORT, Plan, checked_sections
+from sightline.perf.streams.plan import SHORT, Plan, checked_rates, checked_sections
 
 HELP = """Measure the stream engine: against libavcodec, OpenCV and Ultralytics, in turns on the same cores.
 
@@ -24,7 +24,7 @@ Examples:
 
     sightline bench-streams decoding --rounds 5
 
-    sightline bench-streams network --minutes 60 --output results
+    sightline bench-streams network --minutes 60 --rates 10 --output results
 """
 
 
@@ -48,6 +48,9 @@ def bench_streams(
     minutes: Annotated[
         float, typer.Option(min=0.1, max=600, help="Length of the run at 80 % of the cameras.")
     ] = 1.0,
+    rates: Annotated[
+        str, typer.Option(help="Frames a second of the cameras that are counted, with commas between them.")
+    ] = "5,10",
     changes: Annotated[
         int, typer.Option(min=1, max=100_000, help="Source changes in the memory test.")
     ] = 1000,
@@ -59,4 +62,5 @@ def bench_streams(
     from sightline.perf.streams.run import run_streams
 
     plan = SHORT if short else Plan(rounds=rounds, seconds=seconds, minutes=minutes, changes=changes)
+    plan = plan if short else replace(plan, rates=checked_rates(rates))
     run_streams(replace(plan, sections=checked_sections(sections or [])), output, Console())

@@ -5,43 +5,57 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.clients.analytics.camera import CameraAnalytics
 from sightline.clients.analytics.settings import Analytics
 from sightline.clients.streams import watch as watch_module
-from sightline.clients.streams.names import MAX_SOURCES, Source
+from sightline.clients.streams.names import Source
 from sightline.clients.streams.reconnect import HostPacer
 from sightline.clients.streams.results import StreamResult
 from sightline.clients.streams.watch import Watch
 from sightline.perf.streams.stub import StubClient
 from sightline.perf.streams.ways import OBJECTS
 
-_KEPT = 200_000
+_KEPT = 1_000_000
+_LONG_SECONDS = 600.0
+BETWEEN_SECONDS = 0.037
 DEADLINE_SECONDS = 1.0
 """As a cameras file has it where it says nothing else: what is older is not answered."""
 
 
 def as_if_on_many_hosts() -> None:
-    """All simulated cameras are on one host; those of a real site are not, and need not wait for each other's turn."""
-    setattr(watch_module, "HostPacer", functools.partial(HostPacer, 0.02, MAX_SOURCES))  # noqa: B010 - a foreign name
+    """All simulated cameras are on one host; those of a real site are not, and need not wait for each other's turn.
+
+    They begin BETWEEN_SECONDS apart, since real ones are not in step: a simulated one sends from the moment it is asked.
+    """
+    setattr(watch_module, "HostPacer", functools.partial(HostPacer, BETWEEN_SECONDS, 0))  # noqa: B010 - a foreign name
 
 
 class AgeSink:
-    """Keeps when each tracked result came: (arrival, age) in monotonic seconds. No rule, event or disk is in it."""
+    """Keeps when each tracked result came, and how old it was. No rule, event or disk is in it."""
 
     def __init__(self) -> None:
-        self.ages: deque[tuple[float, float]] = deque(maxlen=_KEPT)
+        self._rows = np.full((_KEPT, 2), 0.0, np.float32)  # all of it now: memory is measured meanwhile
+        self._count = 0
+        self._began = time.monotonic()
+
+    @property
+    def ages(self) -> NDArray[np.float32]:
+        """(arrival, age) in seconds of each result, arrival from the beginning on; those beyond _KEPT are left out."""
+        return self._rows[: self._count]
 
     def write(self, result: StreamResult) -> None:
         """Note one result."""
-        now = time.monotonic()
-        self.ages.append((now, now - result.source.decoded_at))
+        if self._count < _KEPT:
+            now = time.monotonic()
+            self._rows[self._count] = now - self._began, now - result.source.decoded_at
+            self._count += 1
 
     def close(self) -> None:
         """Nothing is left to be done."""
@@ -122,17 +136,23 @@ def _analyst(source: Source) -> CameraAnalytics:
     return CameraAnalytics(source.name, Analytics(), rate=source.rate)
 
 
-def age_figures(ages: Sequence[tuple[float, float]], window_seconds: float = 10.0) -> dict[str, Any]:
+def age_figures(ages: Any) -> dict[str, Any]:
     """Percentiles of decoded frame to tracked result in milliseconds: of all, of all after the first window (in which
-    connections are made; of all where there is no other), and of each window."""
-    if not ages:
-        return {"ages_ms": None, "later_ages_ms": None, "windows_ms": []}
-    data = np.array(ages)
-    windows = ((data[:, 0] - data[0, 0]) // window_seconds).astype(int)
+    connections are made; of all where there is no other), and of each window of 10 seconds, or 60 in a long run.
+
+    ages: rows of arrival and age in seconds.
+    """
+    data = np.asarray(ages, np.float64).reshape(-1, 2)
+    if not len(data):
+        return {"ages_ms": None, "later_ages_ms": None, "window_seconds": None, "windows_ms": []}
+    since = data[:, 0] - data[0, 0]
+    window_seconds = 60.0 if since[-1] > _LONG_SECONDS else 10.0
+    windows = (since // window_seconds).astype(int)
     by_window = [data[windows == i, 1] * 1e3 for i in range(windows[-1] + 1)]
     return {
         "ages_ms": _percentiles(data[:, 1] * 1e3),
         "later_ages_ms": _percentiles((data[windows > 0, 1] if windows[-1] > 0 else data[:, 1]) * 1e3),
+        "window_seconds": window_seconds,
         "windows_ms": [_percentiles(part) for part in by_window if len(part) > 20],
     }
 

@@ -72,8 +72,8 @@ def _rows(axes: Any, rows: Sequence[Bar]) -> None:
 
 def _ages(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     for row, style in zip(rows, ("-", "--", ":"), strict=False):
-        windows = row["ages_ms_by_10_seconds"]
-        minutes = [number / 6 for number in range(len(windows))]
+        windows = row["ages_ms_by_window"]
+        minutes = [number * row["window_seconds"] / 60 for number in range(len(windows))]
         for name, colour in _LINES:
             label = f"{name}, {row['cameras_at_80_percent']} cameras at {row['rate']} a second"
             axes.plot(minutes, [w[name] for w in windows], style, color=colour, linewidth=1.6, label=label)

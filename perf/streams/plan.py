@@ -35,3 +35,11 @@ def checked_sections(names: Sequence[str]) -> tuple[str, ...]:
         if name not in SECTIONS:
             raise BadInputError(f"there is no section {name!r}; there are: {', '.join(SECTIONS)}")
     return tuple(names) or SECTIONS
+
+
+def checked_rates(text: str) -> tuple[int, ...]:
+    """Frames a second, as '5,10'. Raises BadInputError."""
+    rates = [part.strip() for part in text.split(",")]
+    if not all(rate.isdecimal() and 1 <= int(rate) <= 60 for rate in rates):
+        raise BadInputError(f"--rates is {text!r}; it must be whole numbers from 1 to 60, as 5,10")
+    return tuple(int(rate) for rate in rates)

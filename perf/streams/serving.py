@@ -21,7 +21,7 @@ from sightline.perf.cameras import CameraServer
 from sightline.perf.cameras.server import FIRST_SEED
 from sightline.perf.streams.footprint import memory_mb
 from sightline.perf.streams.material import SIZES, clip_specs, video_files
-from sightline.perf.streams.ours import DEADLINE_SECONDS
+from sightline.perf.streams.ours import BETWEEN_SECONDS, DEADLINE_SECONDS
 from sightline.perf.streams.plan import Plan
 from sightline.perf.streams.turns import Progress
 from sightline.perf.streams.worker import Turn, Worker
@@ -157,7 +157,7 @@ def sustained(worker: Worker, count: int, rate: int, progress: Progress, who: st
     """Whether nearly all frames of so many cameras are answered; ends the worker."""
     progress(f"{who}: {count} cameras at {rate} a second")
     with worker:
-        turn = worker.turn(_PROBE_SECONDS, warm_up=2.0 + count * 0.02)
+        turn = worker.turn(_PROBE_SECONDS, warm_up=2.0 + count * BETWEEN_SECONDS)
     return turn.frames_per_second >= SUSTAINED_SHARE * rate * count
 
 
@@ -191,17 +191,20 @@ def _steady(worker: Worker, server: Served, count: int, seconds: float, progress
             memory.append((time.monotonic(), memory_mb([worker.pid]), memory_mb(server.pids())))
 
     with worker:
-        turn = worker.turn(seconds, warm_up=4.0, meanwhile=watch_memory)
+        turn = worker.turn(seconds, warm_up=4.0 + count * BETWEEN_SECONDS, meanwhile=watch_memory)
     windows = turn.more["windows_ms"][1:]
     later = memory[len(memory) // 3 :]
     return {
         "answered_share": round(turn.frames / turn.seconds / max(count, 1), 2),
         "ages_ms": turn.more["later_ages_ms"],
-        "ages_ms_by_10_seconds": windows,
-        "p99_worst_10_seconds": max((w["p99"] for w in windows), default=None),
-        "meaning": "ages: from the decoded picture to the tracked result at a sink, of all frames after the first 10 seconds; "
+        "window_seconds": turn.more["window_seconds"],
+        "ages_ms_by_window": windows,
+        "p99_worst_window": max((w["p99"] for w in windows), default=None),
+        "meaning": "ages: from the decoded picture to the tracked result at a sink, of all frames after the first window; "
         f"no rule, event or fsync is in it; frames older than {DEADLINE_SECONDS:g} s are dropped, not answered",
-        "p99_slope_ms_an_hour": _slope([(i * 10.0, w["p99"]) for i, w in enumerate(windows)]),
+        "p99_slope_ms_an_hour": _slope(
+            [(i * turn.more["window_seconds"], w["p99"]) for i, w in enumerate(windows)]
+        ),
         "memory_mb": round(later[-1][1], 1) if later else None,
         "memory_slope_mb_an_hour": _slope([(at, mine) for at, mine, _ in later]),
         "server_memory_slope_mb_an_hour": _slope([(at, theirs) for at, _, theirs in later]),

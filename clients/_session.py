@@ -124,7 +124,7 @@ class Session:
         if port == self.port:
             return True
         state = _state_of(port)
-        if state is None:  # one that listens tells others of it, with another runtime folder
+        if state is None:  # whoever listens may be a server of another runtime folder, whose clients know it
             return False if listening_inodes(port) else None
         return self.port in (state.grpc_port, state.http_port)
 

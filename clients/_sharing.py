@@ -102,8 +102,8 @@ def unregister_all(session: Session) -> Flow[None]:
         if pause_seconds:
             yield _wire.Pause(pause_seconds)
         waiting = yield from _unregister(session, waiting)
-        yield from _unregister_orphans(session)
-        if not waiting and not session.orphans:
+        is_there = yield from _unregister_orphans(session)
+        if not waiting and not (session.orphans and is_there):
             break
     for region in waiting:
         region.leave()
@@ -283,18 +283,21 @@ def _sweep(session: Session) -> Flow[None]:
     yield from _unregister_orphans(session)
 
 
-def _unregister_orphans(session: Session) -> Flow[None]:
+def _unregister_orphans(session: Session) -> Flow[bool]:
     """What the server still reads for a client that was killed, or was not reached, is asked for again the next time.
 
-    The file is removed last: by its name the next client finds what this one does not come to.
+    The file is removed last: by its name the next client finds what this one does not come to. False where the server is away.
     """
     orphans, session.orphans = session.orphans, []
+    is_there = True
     for name in orphans:
         try:
             yield _wire.Unregister(name, session.token())
         except RegionUnknownError:
             pass
-        except InferenceError:
+        except InferenceError as error:
+            is_there &= not isinstance(error, ServerUnavailable)
             session.orphans.append(name)
             continue
         remove_orphan(name)
+    return is_there

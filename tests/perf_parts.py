@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,6 @@ def only_perf_analyzer() -> Iterator[None]:
 
     The product's own lock lies in the runtime folder, of which each test process has one.
     """
-    with (Path(tempfile.gettempdir()) / "sightline-tests-perf.lock").open("w") as file:
+    with (Path(tempfile.gettempdir()) / f"sightline-tests-perf-{os.getuid()}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

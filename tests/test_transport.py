@@ -46,7 +46,15 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
 def client(red: LocalServer) -> Iterator[Client]:
     with Client(red.grpc_address) as opened:
         yield opened
-    left = set(own_regions())  # what a busy server still reads, the next client's sweep finds
+    assert own_regions() == []
+
+
+@pytest.fixture
+def hurried(red: LocalServer) -> Iterator[Client]:
+    """A client of which requests stay unanswered: what a busy server still reads, the next client's sweep finds."""
+    with Client(red.grpc_address) as opened:
+        yield opened
+    left = set(own_regions())
     assert not left or wait_until(lambda: is_swept(red, left))
 
 
@@ -359,26 +367,26 @@ def test_a_fork_leaves_its_parents_client_alone(red: LocalServer) -> None:
     assert done.stdout.splitlines() == [f"{CLOSED}", "5", "2 True", "1 1 2"], done.stderr
 
 
-def test_an_unanswered_slot_is_given_up(client: Client) -> None:
-    slot = filled(rgb_slot(client), busy=True)
+def test_an_unanswered_slot_is_given_up(hurried: Client) -> None:
+    slot = filled(rgb_slot(hurried), busy=True)
     with pytest.raises(DeadlineExceeded):
-        client.detect("red", slot, timeout_seconds=0.1)
+        hurried.detect("red", slot, timeout_seconds=0.1)
     place = address_of(slot.data)
     del slot
     gc.collect()
-    other = rgb_slot(client)
+    other = rgb_slot(hurried)
     assert address_of(other.data) != place
 
 
-def test_an_unanswered_slot_is_copied_when_asked_again(client: Client) -> None:
+def test_an_unanswered_slot_is_copied_when_asked_again(hurried: Client) -> None:
     """Late results of the first request must not be taken for those of the second."""
-    slot = filled(rgb_slot(client), busy=True)
+    slot = filled(rgb_slot(hurried), busy=True)
     with pytest.raises(DeadlineExceeded):
-        client.detect("red", slot, timeout_seconds=0.1)
-    pending = client.submit("red", slot)
+        hurried.detect("red", slot, timeout_seconds=0.1)
+    pending = hurried.submit("red", slot)
     assert boxes(pending.result(PATIENCE_SECONDS)) == [list(BOX)]
-    assert client.stats().frames_in_place == 1
-    assert client.stats().shared_requests == 1
+    assert hurried.stats().frames_in_place == 1
+    assert hurried.stats().shared_requests == 1
 
 
 def test_the_page_shows_the_counters(client: Client) -> None:

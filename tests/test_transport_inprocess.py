@@ -429,7 +429,9 @@ def test_deadlines_come_in_order_and_can_be_forgotten() -> None:
     deadlines, told = Deadlines(), []
     finished = threading.Event()
     far = deadlines.add(3600.0, lambda: told.append("never"))
+    end = time.monotonic() + PATIENCE_SECONDS
     while not deadlines._wakes_at:  # its thread is to sleep, and be woken
+        assert time.monotonic() < end
         time.sleep(0.01)
     # none comes before all are there; the lock is one that its holder may take again
     with deadlines._changed:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a live camera's pictures lie behind the camera because they are decoded more slowly than they come; no I/O.
+"""How far a live camera's pictures lie behind because they are decoded more slowly than they come; no I/O.
 
-What is not read waits in the buffers of both ends, seconds of it, and every picture is as late from then on. Two signs are
-asked for together, since a camera's timestamps may run slowly or fast: they fall behind the clock, and reading them hardly
-ever waits. The way back is to leave everything undecoded until reading waits again, and to go on at the next key frame.
+What is not read waits in the buffers of both ends, seconds of it, and every picture is as late from then on. Three signs are
+asked for together, since timestamps may be wrong and networks pause: the timestamps fall behind the clock, they do not
+gain on it, and reading hardly waits. What is left undecoded is read at once, so the way back is over when the
+timestamps gain no more.
 """
 
 from __future__ import annotations
@@ -12,76 +13,82 @@ import math
 
 BEHIND_SECONDS = 1.0
 """A camera that is further behind than this..."""
-PATIENCE_SECONDS = 2.0
-"""...for so long does not catch up by itself, as it does after a hole in the network."""
-RELAPSE_SECONDS = 60.0
-"""So soon after the last time nothing is waited for: this machine is too slow for the camera."""
+PATIENCE_SECONDS = 1.0
+"""...and for so long does not gain on it, as it does after a hole in the network, is too much for this machine."""
+_GAIN = 0.2
 _CAUGHT_UP_SECONDS = 0.25
-_WAITS_IN_A_ROW = 3
-_WAITING_SHARE = 0.3
+_AT_ONCE_SECONDS = 0.005
+_AT_ONCE_OF_PERIOD = 0.1
+_SATURATED_SHARE, _IDLE_SHARE = 0.4, 0.2
 _SMOOTHING = 0.1
 _BASE_SECONDS = 30.0
-_NO_PERIOD_SECONDS = 0.04
 
 
 class Backlog:
-    """One connection's; to be told of every packet."""
+    """One connection's; to be told of every packet.
+
+    leaves_out: what comes is to be left undecoded, to be at the newest again.
+    """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self._leaves_out = False
-        self._has_caught_up = False
-        self._last_dts: float | None = None
+        self.leaves_out = False
+        self._behind = 0.0
+        self._at_once = 0.0
+        self._last_dts = math.nan
         self._lowest = self._lowest_before = math.inf
         self._lowest_since = -math.inf
-        self._waiting = 1.0
-        self._waits = 0
-        self._behind_since: float | None = None
-        self._left_out_at = -math.inf
+        self._mark: tuple[float, float] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the newest packet waited to be read; 0 where reading waits for packets."""
+        return self._behind if self.leaves_out or self._is_saturated else 0.0
 
     def packet(self, asked: float, now: float, dts_seconds: float) -> None:
         """A packet of this decoding time was asked for at `asked` and came `now`."""
-        period = _NO_PERIOD_SECONDS if self._last_dts is None else dts_seconds - self._last_dts
+        self._note_read(now - asked, dts_seconds)
+        late = now - dts_seconds
+        self._behind = late - self._base(now, late)
+        if self.leaves_out:
+            self._look_for_the_end(now, late)
+        elif self._behind <= BEHIND_SECONDS or not self._is_saturated:
+            self._mark = None
+        elif not self._gains(now, late, PATIENCE_SECONDS, _GAIN):
+            self.leaves_out, self._mark = True, None
+
+    @property
+    def _is_saturated(self) -> bool:
+        """Packets lie there already when they are asked for; on a starved machine not even that is read at once always."""
+        return self._at_once >= _SATURATED_SHARE
+
+    def _note_read(self, waited: float, dts_seconds: float) -> None:
+        period = dts_seconds - self._last_dts
         self._last_dts = dts_seconds
-        is_waiting = now - asked > period / 2
-        self._waits = self._waits + 1 if is_waiting else 0
-        self._waiting += (is_waiting - self._waiting) * _SMOOTHING
-        self.seconds = max(0.0, now - dts_seconds - self._base(now, now - dts_seconds))
-        if self._leaves_out:
-            self._look_for_the_end(now - dts_seconds)
-        else:
-            self._look_for_the_beginning(now)
+        at_once = waited < max(_AT_ONCE_SECONDS, 0.0 if math.isnan(period) else _AT_ONCE_OF_PERIOD * period)
+        self._at_once += (at_once - self._at_once) * _SMOOTHING
 
-    def leaves_out(self, is_keyframe: bool) -> bool:
-        """Whether this packet, of which it was told last, is to be left undecoded."""
-        if self._leaves_out and is_keyframe and self._has_caught_up:
-            self._leaves_out = False
-            self._behind_since = None
-        return self._leaves_out
-
-    def _base(self, now: float, offset: float) -> float:
-        """The lowest of the last half to whole minute: the camera's clock drifts against ours."""
-        if now - self._lowest_since >= _BASE_SECONDS and not self._leaves_out:
-            self._lowest_before, self._lowest, self._lowest_since = self._lowest, offset, now
-        self._lowest = min(self._lowest, offset)
+    def _base(self, now: float, late: float) -> float:
+        """The lowest of the last half to whole minute in which reading waited: the camera's clock drifts against ours."""
+        if now - self._lowest_since >= _BASE_SECONDS and self._at_once < _IDLE_SHARE:
+            self._lowest_before, self._lowest, self._lowest_since = self._lowest, late, now
+        self._lowest = min(self._lowest, late)
         return min(self._lowest, self._lowest_before)
 
-    def _look_for_the_beginning(self, now: float) -> None:
-        if self.seconds <= BEHIND_SECONDS or self._waiting > _WAITING_SHARE:
-            self._behind_since = None
-            return
-        if self._behind_since is None:
-            self._behind_since = now
-        if now - self._behind_since >= self._patience(now):
-            self._leaves_out, self._has_caught_up, self._waits = True, False, 0
-            self._left_out_at = now
+    def _gains(self, now: float, late: float, seconds: float, rate: float) -> bool:
+        """Whether the timestamps gain so much a second on the clock; True before so many seconds are over."""
+        if self._mark is None:
+            self._mark = (now, late)
+        since, before = self._mark
+        if now - since < seconds:
+            return True
+        self._mark = (now, late)
+        return before - late >= rate * (now - since)
 
-    def _patience(self, now: float) -> float:
-        return 0.0 if now - self._left_out_at < RELAPSE_SECONDS else PATIENCE_SECONDS
-
-    def _look_for_the_end(self, offset: float) -> None:
-        if self.seconds < _CAUGHT_UP_SECONDS:
-            self._has_caught_up = True
-        elif self._waits >= _WAITS_IN_A_ROW:  # nothing is left to be read: the timestamps were wrong
-            self._has_caught_up = True
-            self._lowest = self._lowest_before = offset
+    def _look_for_the_end(self, now: float, late: float) -> None:
+        if self._behind < _CAUGHT_UP_SECONDS:
+            self.leaves_out, self._mark = False, None
+        elif not self._gains(
+            now, late, PATIENCE_SECONDS, _GAIN
+        ):  # there was none, or the timestamps have changed
+            self.leaves_out, self._mark = False, None
+            self._lowest = self._lowest_before = late

@@ -57,7 +57,7 @@ class Camera:
         behind_ms = round(reader.behind_seconds * 1000, 1) if is_live else None
         counts = lane.counters.snapshot(now).to_dict()
         if counts["age_ms"] is not None:  # they count from the decoding on
-            counts["age_ms"] += behind_ms or 0.0
+            counts["age_ms"] = round(counts["age_ms"] + (behind_ms or 0.0), 1)
         return {
             "id": self.number,
             "name": source.name,

@@ -57,6 +57,7 @@ class Decoder:
         self._keyframe_times: deque[float] = deque(maxlen=4)
         self._only_keyframes = False
         self._inside = 0
+        self.awaits_keyframe_since: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,6 +66,10 @@ class Decoder:
 
     def feeds(self, packet: Packet[VideoStream], pts_seconds: float) -> bool:
         """Whether the access unit has to be decoded; one that need not is counted as skipped."""
+        if self.awaits_keyframe_since is not None and not packet.is_keyframe:
+            self.leave_out(packet, pts_seconds)
+            return False
+        self.awaits_keyframe_since = None
         if packet.is_keyframe:
             self._note_keyframe(pts_seconds)
         is_fed = self._needs(packet, pts_seconds)
@@ -74,12 +79,15 @@ class Decoder:
         return is_fed
 
     def leave_out(self, packet: Packet[VideoStream], pts_seconds: float) -> None:
-        """The access unit is not decoded though it may be needed; decoding goes on at a key frame."""
-        if packet.is_keyframe:
-            self._note_keyframe(pts_seconds)
-        if self._inside:
+        """The access unit is not decoded though others may need it; decoding goes on at the next key frame."""
+        if self.awaits_keyframe_since is None:
+            self.awaits_keyframe_since = self._now()
             self._context.flush_buffers()
             self.end(DropReason.BEHIND)
+        elif packet.is_keyframe:
+            self.awaits_keyframe_since = self._now()
+        if packet.is_keyframe:
+            self._note_keyframe(pts_seconds)
         self._picker.skipped(pts_seconds)
         self._counters.dropped(DropReason.BEHIND)
 

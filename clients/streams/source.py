@@ -32,7 +32,7 @@ from sightline.clients.streams.opening import (
     stream_error,
 )
 from sightline.clients.streams.pictures import NewFrame, frame_from_picture, plain_frame
-from sightline.clients.streams.reconnect import HostPacer, LinkState, Reconnect
+from sightline.clients.streams.reconnect import KEYFRAME_SECONDS, HostPacer, LinkState, Reconnect
 from sightline.clients.streams.results import Packet, StreamFrame, VideoFormat
 from sightline.clients.streams.schedule import Picker
 from sightline.clients.streams.timeline import Timeline, TimestampJump
@@ -211,7 +211,7 @@ class CameraReader(threading.Thread):
         ends = not source.is_live or (source.kind in ("http", "https") and bool(container.duration))
         try:
             while True:
-                self._play(container, stream, decoder, paced=ends and source.paced)
+                self._play(container, stream, decoder, ends=ends)
                 if self._is_over:
                     return
                 if not ends:
@@ -224,10 +224,14 @@ class CameraReader(threading.Thread):
         finally:
             decoder.end(DropReason.STOPPED if self._is_over else DropReason.DAMAGED)
 
-    def _play(self, container: InputContainer, stream: VideoStream, decoder: Decoder, *, paced: bool) -> None:
+    def _play(self, container: InputContainer, stream: VideoStream, decoder: Decoder, *, ends: bool) -> None:
         started = self._now()
         timeline, number, is_live = self._new_epoch(stream), 0, self.source.is_live
-        has_keyframe, newest_only = False, is_live and not self._lane.lossless
+        has_keyframe, paced, newest_only = (
+            False,
+            ends and self.source.paced,
+            not ends and not self._lane.lossless,
+        )
         asked = started
         for packet in container.demux(stream):
             self.beat = self._now()
@@ -264,11 +268,16 @@ class CameraReader(threading.Thread):
     def _pictures(self, packet: Any, pts: float, decoder: Decoder) -> list[VideoFrame]:
         """What is decoded of it; nothing where it is not needed, or newer ones wait."""
         decoder.decode = self.source.decode
-        if self._backlog.leaves_out(packet.is_keyframe):
+        if self._backlog.leaves_out:
             decoder.leave_out(packet, pts)
         elif decoder.feeds(packet, pts):
             return decoder.pictures(packet)
-        self.link.data(self._now())
+        now, since = self._now(), decoder.awaits_keyframe_since
+        if since is not None and now - since > KEYFRAME_SECONDS:
+            raise StreamError(
+                f"sent no key frame for {KEYFRAME_SECONDS:.0f} s, at which it could be followed again"
+            )
+        self.link.data(now)
         return []
 
     def _hand_packet_on(self, packet: Any, pts: float, dts: float) -> None:

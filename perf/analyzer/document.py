@@ -61,6 +61,7 @@ def _point(point: LoadPoint) -> dict[str, Any]:
     return {
         **{key: round(value, 3) for key, value in latency.items()},
         "wall_seconds": round(point.wall_seconds, 3),
+        "attempts": point.attempts,
         "frames": point.cpu.frames,
         "cpu_ms_a_frame": _rounded(point.cpu.ms_a_frame()),
         "server_cpu_seconds": round(sum(v for k, v in point.cpu.parts.items() if k != "perf_analyzer"), 3),

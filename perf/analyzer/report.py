@@ -74,12 +74,16 @@ class CpuSeconds:
 
 @dataclass(frozen=True)
 class LoadPoint:
-    """One concurrency. stages: the ensemble's models in the order of the frame's way."""
+    """One concurrency. stages: the ensemble's models in the order of the frame's way.
+
+    attempts: how often it was measured, more than once where nothing was answered for a part of the time.
+    """
 
     latency: Latency
     stages: tuple[StageTime, ...]
     cpu: CpuSeconds
     wall_seconds: float
+    attempts: int = 1
 
 
 def parse_csv(text: str) -> list[Latency]:

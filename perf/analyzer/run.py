@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sightline.errors import InferenceError, ServerError
@@ -86,10 +86,12 @@ def run_load(
 
     Raises InferenceError where perf_analyzer gives no figures.
     """
-    for attempt in range(_ATTEMPTS - 1):
+    for attempt in range(1, _ATTEMPTS):
         with contextlib.suppress(_EmptyWindowError):
-            return _run_once(load, concurrency, seconds * 2**attempt, statistics, server)
-    return _run_once(load, concurrency, seconds * 2 ** (_ATTEMPTS - 1), statistics, server)
+            point = _run_once(load, concurrency, seconds, statistics, server)
+            return replace(point, attempts=attempt)
+        seconds *= 2
+    return replace(_run_once(load, concurrency, seconds, statistics, server), attempts=_ATTEMPTS)
 
 
 def _run_once(

@@ -59,6 +59,12 @@ def print_points(console: Console, setting: Setting, points: Sequence[LoadPoint]
             row[6] = "-"
         table.add_row(*row)
     console.print(table)
+    for point in points:
+        if point.attempts > 1:
+            again = f"measured {point.attempts} times, each twice as long as the one before"
+            console.print(
+                f"{point.latency.concurrency} in flight: {again}, since nothing was answered for a while"
+            )
     console.print(_stage_table(points))
 
 

@@ -22,7 +22,7 @@ from sightline.clients.streams.watch import Watch
 from sightline.perf.streams.stub import StubClient
 from sightline.perf.streams.ways import OBJECTS
 
-_KEPT = 1_000_000
+_KEPT = 2_000_000
 _LONG_SECONDS = 600.0
 BETWEEN_SECONDS = 0.037
 DEADLINE_SECONDS = 1.0
@@ -47,15 +47,20 @@ class AgeSink:
 
     @property
     def ages(self) -> NDArray[np.float32]:
-        """(arrival, age) in seconds of each result, arrival from the beginning on; those beyond _KEPT are left out."""
-        return self._rows[: self._count]
+        """(arrival, age) in seconds of each result, arrival from the beginning on."""
+        return self._rows[: min(self._count, _KEPT)]
+
+    @property
+    def left_out(self) -> int:
+        """Results for which there was no room."""
+        return max(0, self._count - _KEPT)
 
     def write(self, result: StreamResult) -> None:
         """Note one result."""
         if self._count < _KEPT:
             now = time.monotonic()
             self._rows[self._count] = now - self._began, now - result.source.decoded_at
-            self._count += 1
+        self._count += 1
 
     def close(self) -> None:
         """Nothing is left to be done."""
@@ -119,6 +124,7 @@ class OurEngine:
             "dropped": summary.dropped,
             "adds_up": summary.adds_up,
             "slowest_camera": min(c.counts.answered for c in summary.cameras) / summary.seconds,
+            "ages_left_out": self._sink.left_out,
             **age_figures(self._sink.ages),
         }
 

@@ -72,7 +72,7 @@ def _rows(axes: Any, rows: Sequence[Bar]) -> None:
 
 def _ages(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     for row, style in zip(rows, ("-", "--", ":"), strict=False):
-        windows = row["ages_ms_by_window"]
+        windows = row.get("ages_ms_by_window", ())  # a section that an earlier version measured has none
         minutes = [number * row["window_seconds"] / 60 for number in range(len(windows))]
         for name, colour in _LINES:
             label = f"{name}, {row['cameras_at_80_percent']} cameras at {row['rate']} a second"

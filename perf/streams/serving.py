@@ -197,6 +197,7 @@ def _steady(worker: Worker, server: Served, count: int, seconds: float, progress
     return {
         "answered_share": round(turn.frames / turn.seconds / max(count, 1), 2),
         "ages_ms": turn.more["later_ages_ms"],
+        "ages_left_out": turn.more["ages_left_out"],
         "window_seconds": turn.more["window_seconds"],
         "ages_ms_by_window": windows,
         "p99_worst_window": max((w["p99"] for w in windows), default=None),

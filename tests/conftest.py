@@ -16,10 +16,11 @@ from tests.ports import lasting_port
 
 _SHOWN_CHARACTERS = 3000
 LONG_FILES = (
-    "test_families", "test_sources_torch", "test_build_attacks", "test_readme", "test_demo", "test_native", "test_fuzz",
-    "test_page_wall", "test_package", "test_train_tasks", "test_tensorrt_first_start", "test_deepstream",
-    "test_sources_keras", "test_faults_outputs", "test_watch", "test_perf", "test_dali_graphs", "test_train",
-    "test_train_shipped", "test_dali_server", "test_engine_life", "test_pipe_bulk", "test_faults_cameras",
+    "test_families", "test_build_attacks", "test_sources_torch", "test_cameras", "test_native", "test_watch", "test_client",
+    "test_sources_keras", "test_engine_life", "test_faults_outputs", "test_fuzz", "test_readme", "test_demo", "test_page_wall",
+    "test_perf", "test_transport_inprocess", "test_package", "test_train_tasks", "test_deploy", "test_faults_cameras",
+    "test_train", "test_proof", "test_pipe_bulk", "test_tensorrt_first_start", "test_deepstream", "test_dali_graphs",
+    "test_train_shipped", "test_dali_server",
 )  # fmt: skip
 """Begun first, the longest before the others, so that at the end no worker is left alone with one of them."""
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -343,34 +342,30 @@ def test_each_kind_of_input_through_grpc(server: Any, tmp_path: Path, kind: str)
 def test_a_window_without_an_answer_is_measured_again(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The first run ends as perf_analyzer does then; the second is a real one."""
     path = tmp_path / "input.json"
     inputs.write_inputs(path, "frames", inputs.drawn_frames()[:1], {})
     statistics = ServerStatistics(server.grpc_address)
     load = Load(find_analyzer(), server.grpc_address, "street_detect_frames", path)
-    tries: list[float] = []
-    once = run_module._run_once
+    windows: list[str] = []
+    run = run_module._run
 
-    def noted(load: Load, concurrency: int, seconds: float, *others: Any) -> LoadPoint:
-        tries.append(seconds)
-        return once(load, concurrency, seconds, *others)
+    def first_empty(command: list[str], *others: Any) -> tuple[str, int, float]:
+        windows.append(command[command.index("-p") + 1])
+        if len(windows) == 1:
+            return (
+                "Failed to obtain stable measurement within 3 measurement windows for concurrency 1.",
+                2,
+                0.1,
+            )
+        return run(command, *others)
 
-    monkeypatch.setattr(run_module, "_run_once", noted)
-    asked = statistics.counts(["street_detect_frames"])
-    with ThreadPoolExecutor(1) as thread:
-        measured = thread.submit(run_load, load, 1, 0.6, statistics, None)
-        while len(tries) < 2 and not measured.done():
-            if statistics.counts(["street_detect_frames"]) != asked:
-                os.kill(server.pid, signal.SIGSTOP)
-                try:
-                    time.sleep(1.0)
-                finally:
-                    os.kill(server.pid, signal.SIGCONT)
-            time.sleep(0.05)
-        point = measured.result(60)
+    monkeypatch.setattr(run_module, "_run", first_empty)
+    point = run_load(load, 1, 0.9, statistics, None)
     statistics.close()
     assert point.latency.frames_per_second > 0
-    assert point.attempts == len(tries) > 1
-    assert tries[:2] == [0.6, 1.2]
+    assert point.attempts == len(windows) > 1
+    assert windows[:2] == ["300", "600"]
 
 
 def test_bad_input_file_is_explained(server: Any, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ BEHIND_SECONDS = 1.0
 """A camera that is further behind than this..."""
 PATIENCE_SECONDS = 1.0
 """...and for so long does not gain on it, as it does after a hole in the network, is too much for this machine."""
-_GAIN = 0.2
+_GAIN = 0.2  # seconds a second
 _CAUGHT_UP_SECONDS = 0.25
 _AT_ONCE_SECONDS = 0.005
 _AT_ONCE_OF_PERIOD = 0.1
@@ -53,7 +53,7 @@ class Backlog:
             self._look_for_the_end(now, late)
         elif self._behind <= BEHIND_SECONDS or not self._is_saturated:
             self._mark = None
-        elif not self._gains(now, late, PATIENCE_SECONDS, _GAIN):
+        elif not self._gains(now, late):
             self.leaves_out, self._mark = True, None
 
     @property
@@ -74,21 +74,19 @@ class Backlog:
         self._lowest = min(self._lowest, late)
         return min(self._lowest, self._lowest_before)
 
-    def _gains(self, now: float, late: float, seconds: float, rate: float) -> bool:
-        """Whether the timestamps gain so much a second on the clock; True before so many seconds are over."""
+    def _gains(self, now: float, late: float) -> bool:
+        """Whether the timestamps gain on the clock; True before PATIENCE_SECONDS are over."""
         if self._mark is None:
             self._mark = (now, late)
         since, before = self._mark
-        if now - since < seconds:
+        if now - since < PATIENCE_SECONDS:
             return True
         self._mark = (now, late)
-        return before - late >= rate * (now - since)
+        return before - late >= _GAIN * (now - since)
 
     def _look_for_the_end(self, now: float, late: float) -> None:
         if self._behind < _CAUGHT_UP_SECONDS:
             self.leaves_out, self._mark = False, None
-        elif not self._gains(
-            now, late, PATIENCE_SECONDS, _GAIN
-        ):  # there was none, or the timestamps have changed
+        elif not self._gains(now, late):  # there was no backlog, or the timestamps have changed
             self.leaves_out, self._mark = False, None
             self._lowest = self._lowest_before = late
